@@ -1,0 +1,38 @@
+# Two commands set everything up on a fresh machine: `make build-repo`, `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: build-repo test test-fast test-campaign bench lint serve clean
+
+build-repo: $(READY)
+	$(BIN)/triton-builder build
+
+test: $(READY) lint test-fast
+	$(BIN)/python -m pytest -m "live or export"
+
+test-fast: $(READY)
+	$(BIN)/python -m pytest -m "not live and not export"
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY)
+	$(BIN)/python -m tests.benchmarks
+
+serve: build-repo
+	$(BIN)/triton-builder serve
+
+# The versions are those of constraints.txt; torch comes from wherever pip is configured to
+# find it (its CPU build is enough, and smaller).
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(v not in ((3, 11), (3, 12)) and f"Python 3.11 or 3.12 is needed, found {v[0]}.{v[1]}: make PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[models,dev]'
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) repository

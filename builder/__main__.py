@@ -1,0 +1,5 @@
+"""`python -m builder` is `triton-builder`."""
+
+from builder.cli import main
+
+main()

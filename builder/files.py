@@ -1,0 +1,122 @@
+"""Files that are whole or not there: written aside, synced, renamed into place."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from builder.errors import MissingError, WorkFailedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def disk_full(place: Path) -> Iterator[None]:
+    """Says which disk is full.
+
+    Raises:
+        WorkFailedError: it is.
+    """
+    try:
+        yield
+    except OSError as e:
+        if e.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise WorkFailedError(
+            "the disk is full",
+            where=str(place),
+            found=_free(place),
+            fix="free some space, or set TRITON_BUILDER_CACHE to a folder on a larger disk; "
+            "what was finished is kept and will not be built again",
+        ) from e
+
+
+@contextmanager
+def disk_errors(place: Path) -> Iterator[None]:
+    """Says which disk is full, or which folder cannot be written.
+
+    Raises:
+        WorkFailedError: the disk is full.
+        MissingError: the folder may not be written.
+    """
+    try:
+        with disk_full(place):
+            yield
+    except OSError as e:
+        if e.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        raise MissingError(
+            "cannot write here",
+            where=str(place),
+            found=e.strerror,
+            fix="make it writable, or set TRITON_BUILDER_CACHE to a folder that is",
+        ) from e
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a small file so that readers see all of it or what was there before."""
+    with disk_errors(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).chmod(0o644)
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+
+def sync_file(path: Path) -> None:
+    """Has a file's bytes on the disk before it gets a name that others trust."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sha256(path: Path) -> str:
+    """The sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """A hard link, or a copy where the file system or its limits allow none."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError as e:
+        if e.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES):
+            raise
+        shutil.copyfile(source, target)
+        target.chmod(0o444)
+
+
+def remove_tree(folder: Path) -> None:
+    """Removes a folder of ours, read-only files and all."""
+
+    def writable(_function: object, path: str, _error: object) -> None:
+        Path(path).parent.chmod(0o755)
+        Path(path).unlink(missing_ok=True)
+
+    if folder.exists():
+        shutil.rmtree(folder, onerror=writable)
+
+
+def _free(place: Path) -> str:
+    try:
+        return f"{shutil.disk_usage(place).free / 1e6:.0f} MB free"
+    except OSError:
+        return "no space left"
