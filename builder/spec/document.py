@@ -1,0 +1,235 @@
+"""YAML documents that remember where every value stands.
+
+An error in a spec names its line. Keys are taken as they are written, so that a version
+`1.10` is not a number that lost its zero; a number remembers its text for the same reason.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from builder.errors import InputError, SeveralError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+Place = tuple[str | int, ...]
+"""The way to a value: ("inputs", "input_ids", "shape", 0)."""
+
+M = TypeVar("M", bound=BaseModel)
+
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class Number(float):
+    """A float that remembers how it was written."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Document:
+    """One YAML file.
+
+    Attributes:
+        name: the path as messages name it, relative to the project.
+        value: the content as plain Python values.
+        lines: the line (from 1) of every place.
+    """
+
+    name: str
+    value: Any
+    lines: dict[Place, int] = field(repr=False)
+
+    def where(self, place: Place = ()) -> str:
+        """`file:line` of a place, or of the nearest place around it."""
+        for length in range(len(place), -1, -1):
+            if place[:length] in self.lines:
+                return f"{self.name}:{self.lines[place[:length]]}"
+        return self.name
+
+    def error(self, place: Place, problem: str, **parts: Any) -> InputError:
+        """An error about the value at a place."""
+        return InputError(problem, where=self.where(place), **parts)
+
+
+def read(path: Path, name: str) -> Document:
+    """Reads one YAML file.
+
+    Raises:
+        InputError: it is not there, not UTF-8, not YAML, not a mapping, or has a key twice.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError("file is missing", where=name, fix=f"create {name}") from None
+    except (OSError, UnicodeDecodeError) as e:
+        raise InputError("file cannot be read", where=name, found=e) from e
+    lines: dict[Place, int] = {}
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+        if not isinstance(node, yaml.MappingNode):
+            raise InputError(
+                "a spec is a mapping of fields",
+                where=name,
+                found="nothing"
+                if node is None
+                else type(node).__name__.removesuffix("Node").lower(),
+                expected="`name: ...` and the other fields, one a line",
+            )
+        value = _value(node, (), lines, name)
+    except yaml.MarkedYAMLError as e:
+        mark = e.problem_mark or e.context_mark
+        place = f"{name}:{mark.line + 1}" if mark else name
+        raise InputError(
+            f"not valid YAML: {e.problem or e.context}",
+            where=place,
+            fix="check indentation, colons and brackets on this line and the one before",
+        ) from e
+    except yaml.YAMLError as e:
+        raise InputError(f"not valid YAML: {e}", where=name) from e
+    return Document(name, value, lines)
+
+
+def parse(document: Document, kind: type[M]) -> M:
+    """Reads a document as a spec.
+
+    Raises:
+        SeveralError: with one error for every field that is wrong.
+    """
+    try:
+        return kind.model_validate(document.value)
+    except ValidationError as e:
+        raise SeveralError.of(_explain(document, kind, e)) from e
+
+
+def suggestion(word: str, known: Sequence[str]) -> str | None:
+    """A fix that names the closest known word, if one is close."""
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"did you mean `{close[0]}`?" if close else None
+
+
+def _value(node: yaml.Node, place: Place, lines: dict[Place, int], name: str) -> Any:
+    lines.setdefault(place, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        return _mapping(node, place, lines, name)
+    if isinstance(node, yaml.SequenceNode):
+        return [_value(item, (*place, i), lines, name) for i, item in enumerate(node.value)]
+    if node.tag == "tag:yaml.org,2002:float":
+        number = Number(yaml.safe_load(node.value))
+        number.text = node.value
+        return number
+    if node.tag == "tag:yaml.org,2002:timestamp":
+        return node.value
+    leading_zero = node.value[:1] == "0" and node.value[1:].isdigit()  # a digest, not an octal
+    if node.tag == "tag:yaml.org,2002:str" or leading_zero:
+        return node.value
+    return yaml.safe_load(node.value) if node.tag.startswith("tag:yaml.org") else node.value
+
+
+def _mapping(
+    node: yaml.MappingNode, place: Place, lines: dict[Place, int], name: str
+) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        key = str(key_node.value)
+        here = (*place, key)
+        line = key_node.start_mark.line + 1
+        if key in result:
+            raise InputError(
+                f"`{key}` is declared twice",
+                where=f"{name}:{line}",
+                found=f"first on line {lines[here]}",
+                fix="keep one of them",
+            )
+        lines[here] = line
+        result[key] = _value(value_node, here, lines, name)
+    return result
+
+
+def _explain(document: Document, kind: type[BaseModel], e: ValidationError) -> list[InputError]:
+    """One error a place: a union's branches each complain, and the first says enough."""
+    found: dict[Place, InputError] = {}
+    for item in e.errors(include_url=False):
+        place = _place(document, item["loc"])
+        if place in found:
+            continue
+        if item["type"] == "extra_forbidden":
+            key = str(place[-1]) if place else ""
+            known = _fields(kind, place[:-1])
+            found[place] = document.error(
+                place,
+                f"unknown field `{key}`",
+                found=key,
+                expected=", ".join(known) or None,
+                fix=suggestion(key, known) or "remove it, or see `triton-builder schema`",
+            )
+        elif item["type"] == "missing":
+            missing = str(item["loc"][-1])
+            found[(*place, missing)] = document.error(
+                place, f"field `{missing}` is missing", fix=f"add `{missing}:`"
+            )
+        else:
+            dotted = ".".join(str(part) for part in place)
+            given = item["input"]
+            text = getattr(given, "text", None) or repr(given)
+            message = item["msg"].removeprefix("Value error, ")
+            problem, _, expected = message.partition("; expected ")
+            if not expected and problem.startswith("Input should be "):
+                problem, expected = "wrong value", problem.removeprefix("Input should be ")
+            label = f"`{dotted}`: " if dotted else ""
+            found[place] = document.error(
+                place,
+                f"{label}{problem}",
+                found=text if len(text) < 200 else None,  # noqa: PLR2004 - a screen's line or two
+                expected=expected or None,
+            )
+    return [found[p] for p in sorted(found, key=lambda p: _line(document, p))]
+
+
+def _line(document: Document, place: Place) -> int:
+    return int(document.where(place).rpartition(":")[2]) if document.lines else 0
+
+
+def _place(document: Document, loc: Sequence[str | int]) -> Place:
+    """Pydantic's location without what it adds for union branches."""
+    place: Place = ()
+    for part in loc:
+        if (*place, part) in document.lines:
+            place = (*place, part)
+    return place
+
+
+def _fields(kind: type[BaseModel], place: Place) -> list[str]:
+    """The names that a spec knows at a place, as far as plain models go."""
+    current: Any = kind
+    for part in place:
+        candidates = [a for a in _models(current) if isinstance(part, str)]
+        following: Any = None
+        for model in candidates:
+            if isinstance(part, str) and part in model.model_fields:
+                following = model.model_fields[part].annotation
+        if following is None:
+            following = _items(current)
+        current = following
+    names: list[str] = []
+    for model in _models(current):
+        names += [f.alias or n for n, f in model.model_fields.items()]
+    return names
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [m for a in getattr(annotation, "__args__", ()) for m in _models(a)]
+
+
+def _items(annotation: Any) -> Any:
+    arguments = getattr(annotation, "__args__", ())
+    return arguments[-1] if arguments else None

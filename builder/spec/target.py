@@ -1,0 +1,49 @@
+"""Targets: named deployments, out of `[tool.triton-builder]` in pyproject.toml."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, model_validator
+
+from builder.spec.tensor import Frozen
+
+Format = Literal["onnx", "tensorrt", "python", "vllm"]
+
+
+class _Kebab(Frozen):
+    model_config = ConfigDict(
+        alias_generator=lambda name: name.replace("_", "-"), populate_by_name=True
+    )
+
+
+class Target(_Kebab):
+    """One deployment: what runs where, and on which server it is proven."""
+
+    triton: Annotated[str, Field(pattern=r"^\d{2}\.\d{2}$")]
+    device: Literal["cpu", "gpu"]
+    server: Literal["embedded", "container", "remote"] = "embedded"
+    image: str | None = None
+    formats: Annotated[tuple[Format, ...], Field(min_length=1)] = ("onnx", "python")
+    compute_capabilities: tuple[Annotated[str, Field(pattern=r"^\d+\.\d$")], ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Target:
+        if self.server == "embedded" and self.device == "gpu":
+            raise ValueError(
+                "the embedded server has no GPU; expected server = container or remote"
+            )
+        if "tensorrt" in self.formats and self.device != "gpu":
+            raise ValueError("format tensorrt needs a GPU; expected device = gpu")
+        return self
+
+
+CPU = Target(triton="24.10", device="cpu")
+"""The target of a project that names none."""
+
+
+class Settings(_Kebab):
+    """`[tool.triton-builder]`."""
+
+    default_target: str = "cpu"
+    targets: dict[str, Target] = Field(default_factory=lambda: {"cpu": CPU})

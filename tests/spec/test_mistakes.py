@@ -1,0 +1,294 @@
+"""Every mistake that a spec can hold is named with its place, what was found and the fix."""
+
+import pytest
+
+from builder.errors import BuilderError, SeveralError
+from builder.spec.project import load
+from tests.projects import SOURCE, SPEC, ensemble, model
+
+
+def refused(root):
+    with pytest.raises(BuilderError) as caught:
+        load(root)
+    assert caught.value.exit_code == 2
+    return str(caught.value)
+
+
+def edited(root, old, new, **kwargs):
+    assert old in SPEC
+    model(root, spec=SPEC.replace(old, new), **kwargs)
+    return refused(root)
+
+
+def test_a_sound_project_is_read(tmp_path):
+    model(tmp_path)
+    project = load(tmp_path)
+    assert project.models["linear"].max_batch == 8
+    assert project.models["linear"].served == ("1.0",)
+
+
+def test_unknown_key(tmp_path):
+    text = edited(tmp_path, "samples: ", "sampels: x.py:y\nsamples: ")
+    assert "models/linear/model.yaml:4: unknown field `sampels`" in text
+    assert "did you mean `samples`?" in text
+
+
+def test_unknown_key_inside_a_tensor(tmp_path):
+    text = edited(tmp_path, "dtype: float32, shape: [batch, 4]", "dtyp: float32, shape: [batch, 4]")
+    assert "model.yaml:6: unknown field `dtyp`" in text
+    assert "did you mean `dtype`?" in text
+    assert "field `dtype` is missing" in text
+
+
+def test_wrong_type(tmp_path):
+    text = edited(tmp_path, "batch: {{max: 8}}", "batch: {{max: many}}")
+    assert "model.yaml:10" in text
+    assert "'many'" in text
+    assert "integer" in text
+
+
+def test_unknown_dtype_lists_the_known_ones(tmp_path):
+    text = edited(tmp_path, "x: {{dtype: float32", "x: {{dtype: float31")
+    assert "model.yaml:6" in text
+    assert "'float32'" in text
+
+
+def test_missing_field(tmp_path):
+    text = edited(tmp_path, "source: source.py:load\n", "")
+    assert "field `source` is missing" in text
+
+
+def test_undeclared_dimension(tmp_path):
+    text = edited(tmp_path, "shape: [batch, 3]", "shape: [btach, 3]")
+    assert "model.yaml:8: dimension `btach` of `y` is not declared" in text
+    assert "did you mean `batch`?" in text
+
+
+def test_unused_dimension(tmp_path):
+    text = edited(tmp_path, "batch: {{max: 8}}", "batch: {{max: 8}}\n  width: {{max: 2}}")
+    assert "model.yaml:11: dimension `width` is in no shape" in text
+
+
+def test_dimension_with_min_above_max(tmp_path):
+    assert "min 9 is above max 8" in edited(tmp_path, "{{max: 8}}", "{{min: 9, max: 8}}")
+
+
+def test_not_yaml(tmp_path):
+    text = edited(tmp_path, "  x: {{dtype: float32, shape: [batch, 4]}}", "  x: {{dtype: [float32")
+    assert "model.yaml:7: not valid YAML" in text
+
+
+def test_empty_spec(tmp_path):
+    model(tmp_path, spec="")
+    assert "a spec is a mapping of fields" in refused(tmp_path)
+
+
+def test_missing_spec(tmp_path):
+    (model(tmp_path) / "model.yaml").unlink()
+    assert "models/linear/model.yaml: file is missing" in refused(tmp_path)
+
+
+def test_missing_source(tmp_path):
+    (model(tmp_path) / "source.py").unlink()
+    assert "model.yaml:3: source models/linear/source.py is missing" in refused(tmp_path)
+
+
+def test_source_that_is_no_python(tmp_path):
+    model(tmp_path, source="def load(:\n")
+    assert "models/linear/source.py:1: not valid Python" in refused(tmp_path)
+
+
+def test_missing_function(tmp_path):
+    model(tmp_path, source=SOURCE.replace("def samples", "def sample"))
+    text = refused(tmp_path)
+    assert "has no function `samples`" in text
+    assert "did you mean `sample`?" in text
+
+
+def test_name_that_is_not_the_folder(tmp_path):
+    assert "a model is named like its folder" in edited(tmp_path, "name: {name}", "name: other")
+
+
+@pytest.mark.parametrize("version", ["1", "1.2", "1.2.3", "7", "0.1"])
+def test_versions_that_are_versions(tmp_path, version):
+    model(tmp_path, spec=SPEC.replace('"1.0"', version))
+    assert list(load(tmp_path).models["linear"].versions) == [version]
+
+
+@pytest.mark.parametrize("version", ["one", "1.2.3.4", "1.1000", "0", "-1", "01.2", "1.x"])
+def test_version_that_does_not_parse(tmp_path, version):
+    text = edited(tmp_path, '"1.0"', f'"{version}"')
+    assert "model.yaml:12" in text
+    assert "is not a version" in text
+
+
+def test_a_version_keeps_its_zeros(tmp_path):
+    model(tmp_path, spec=SPEC.replace('"1.0"', "1.10"))
+    assert list(load(tmp_path).models["linear"].versions) == ["1.10"]
+
+
+def test_version_declared_twice(tmp_path):
+    text = edited(tmp_path, '"1.0": ', '"1.0": {{}}\n  "1.0": ')
+    assert "model.yaml:13: `1.0` is declared twice" in text
+
+
+def test_two_ways_to_write_one_version(tmp_path):
+    text = edited(tmp_path, '"1.0": ', '"1.0.0": {{}}\n  "1.0": ')
+    assert "version 1.0 is declared twice" in text
+    assert "1000000" in text
+
+
+def test_serving_a_version_that_is_not_there(tmp_path):
+    text = edited(tmp_path, "versions:", 'serve: ["2.0"]\nversions:')
+    assert "version 2.0 is served but not declared" in text
+
+
+def test_batch_sizes_beyond_the_maximum(tmp_path):
+    text = edited(tmp_path, "versions:", "warmup: [1, 9]\nversions:")
+    assert "batch of 9 is outside dims.batch" in text
+    assert "1 to 8" in text
+
+
+def test_missing_weights(tmp_path):
+    text = edited(tmp_path, "versions:", "weights: w.safetensors\nversions:")
+    assert "weights models/linear/w.safetensors are missing" in text
+
+
+def test_weights_without_a_pinned_digest(tmp_path):
+    folder = model(tmp_path, spec=SPEC.replace("versions:", "weights: w.bin\nversions:"))
+    (folder / "w.bin").write_bytes(b"weights")
+    assert "expected: weights_sha256: " in refused(tmp_path)
+
+
+def test_bad_duration(tmp_path):
+    text = edited(tmp_path, "versions:", "timeout: 5 parsecs\nversions:")
+    assert "`timeout`: not a duration" in text
+    assert "500us" in text
+
+
+def test_several_mistakes_are_told_at_once(tmp_path):
+    spec = SPEC.replace("samples: ", "sampels: ").replace("[batch, 3]", "[batch, -3]")
+    model(tmp_path, spec=spec)
+    with pytest.raises(SeveralError) as caught:
+        load(tmp_path)
+    assert len(caught.value.errors) >= 3
+    assert caught.value.exit_code == 2
+
+
+def test_strings_in_a_torch_model(tmp_path):
+    assert "torch has no strings" in edited(tmp_path, "x: {{dtype: float32", "x: {{dtype: string")
+
+
+def test_no_models(tmp_path):
+    (tmp_path / "models").mkdir()
+    assert "there are no models" in refused(tmp_path)
+
+
+ENSEMBLE = """
+name: both
+version: "1.0"
+inputs:  {X: {dtype: float32, shape: [batch, 4]}}
+outputs: {Z: {dtype: float32, shape: [batch, 3]}}
+steps:
+  - {model: first, inputs: {x: X}, outputs: {y: mid}}
+  - {model: second, inputs: {x: mid}, outputs: {y: Z}}
+"""
+SECOND = SPEC.replace("[batch, 4]", "[batch, 3]")
+
+
+def wired(root, old="", new="", second=SECOND):
+    assert old in ENSEMBLE
+    model(root, "first")
+    model(root, "second", spec=second)
+    ensemble(root, "both", ENSEMBLE.replace(old, new, 1) if old else ENSEMBLE)
+
+
+def test_a_sound_ensemble_is_read(tmp_path):
+    wired(tmp_path)
+    assert load(tmp_path).interfaces["both"].dims["batch"].max == 8
+
+
+def test_dangling_wire(tmp_path):
+    wired(tmp_path, "x: mid", "x: midd")
+    text = refused(tmp_path)
+    assert "ensemble.yaml:8: wire `midd` comes from nowhere" in text
+    assert "did you mean `mid`?" in text
+
+
+def test_wire_of_another_dtype(tmp_path):
+    wired(tmp_path, second=SECOND.replace("x: {{dtype: float32", "x: {{dtype: float64"))
+    text = refused(tmp_path)
+    assert "ensemble.yaml:8: dtypes differ along a wire: first.y → second.x" in text
+    assert "found:    float32" in text
+    assert "expected: float64" in text
+
+
+def test_wire_of_another_shape(tmp_path):
+    wired(tmp_path, second=SPEC)
+    text = refused(tmp_path)
+    assert "shapes differ along a wire: first.y → second.x, axis 1" in text
+    assert "float32 [batch, 3]" in text
+
+
+def test_member_that_takes_smaller_batches_narrows_the_ensemble(tmp_path):
+    wired(tmp_path, second=SECOND.replace("max: 8", "max: 5"))
+    assert load(tmp_path).interfaces["both"].dims["batch"].max == 5
+
+
+def test_unknown_member(tmp_path):
+    wired(tmp_path, "model: first", "model: frist")
+    text = refused(tmp_path)
+    assert "ensemble.yaml:7: no model `frist`" in text
+    assert "did you mean `first`?" in text
+
+
+def test_unknown_port(tmp_path):
+    wired(tmp_path, "outputs: {y: mid}", "outputs: {why: mid}")
+    assert "first has no output `why`" in refused(tmp_path)
+
+
+def test_unwired_input(tmp_path):
+    spec = SECOND.replace("outputs:", "  extra: {{dtype: int64, shape: [batch, 1]}}\noutputs:")
+    wired(tmp_path, second=spec)
+    assert "input `extra` of second is not wired" in refused(tmp_path)
+
+
+def test_unknown_member_version(tmp_path):
+    wired(tmp_path, "model: second,", 'model: second, version: "3.0",')
+    assert "second serves no version 3.0" in refused(tmp_path)
+
+
+def test_output_that_nothing_writes(tmp_path):
+    wired(tmp_path, "y: Z", "y: ZZ")
+    assert "no step writes output `Z`" in refused(tmp_path)
+
+
+def test_wire_with_two_sources(tmp_path):
+    wired(tmp_path, "y: Z", "y: mid")
+    assert "wire `mid` has two sources" in refused(tmp_path)
+
+
+def test_steps_in_a_cycle(tmp_path):
+    model(tmp_path, "first", spec=SPEC.replace("[batch, 4]", "[batch, 3]"))
+    model(tmp_path, "second", spec=SECOND)
+    text = ENSEMBLE.replace("x: X", "x: loop").replace("y: Z}", "y: loop}")
+    ensemble(tmp_path, "both", text)
+    assert "steps wait for one another in a cycle" in refused(tmp_path)
+
+
+def test_ensembles_in_a_cycle(tmp_path):
+    wired(tmp_path)
+    for name, other in (("left", "right"), ("right", "left")):
+        text = ENSEMBLE.replace("both", name).replace("model: first", f"model: {other}")
+        ensemble(tmp_path, name, text)
+    text = refused(tmp_path)
+    assert "ensembles contain one another in a cycle" in text
+    assert "left → right → left" in text or "right → left → right" in text
+
+
+def test_two_models_of_one_name(tmp_path):
+    wired(tmp_path)
+    ensemble(tmp_path, "first", ENSEMBLE.replace("both", "first"))
+    text = refused(tmp_path)
+    assert "two models are named `first`" in text
+    assert "models/first/model.yaml" in text
