@@ -1,0 +1,1 @@
+"""What is known about Triton: config.pbtxt, dtypes, releases. Pure: no file is written here."""
