@@ -1,0 +1,122 @@
+"""Digests of what lies outside the store: project files, packages, the builder's own code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import sys
+import time
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+from builder.files import sha256, write_atomically
+
+SMALL = 1 << 16
+"""Up to this size a file is hashed each time: as fast as asking the index, and never wrong."""
+
+SETTLED_NS = 2_000_000_000
+"""A file younger than this may change again within its time stamp: its digest is not kept."""
+
+MISSING = "missing"
+
+
+class FileDigests:
+    """sha256 of files, with an index by size, time and inode for the large ones."""
+
+    def __init__(self, index: Path) -> None:
+        self._path = index
+        self._changed = False
+        try:
+            self._index: dict[str, list[object]] = json.loads(index.read_text())
+        except (OSError, ValueError):
+            self._index = {}
+
+    def of(self, path: Path) -> str:
+        """The digest of a file, or `missing`."""
+        try:
+            stat = path.stat()
+            if stat.st_size <= SMALL:
+                return hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError:
+            return MISSING
+        mark: list[object] = [stat.st_size, stat.st_mtime_ns, stat.st_ino, stat.st_ctime_ns]
+        known = self._index.get(str(path))
+        if known and known[:4] == mark:
+            return str(known[4])
+        digest = sha256(path)
+        if time.time_ns() - stat.st_mtime_ns > SETTLED_NS:
+            self._index[str(path)] = [*mark, digest]
+            self._changed = True
+        return digest
+
+    def save(self) -> None:
+        """Keeps the index for the next build. Losing it costs time only."""
+        if self._changed:
+            write_atomically(self._path, json.dumps(self._index).encode())
+            self._changed = False
+
+
+def of_read(read: str, project: Path, files: FileDigests) -> str:
+    """The digest of a discovered read: a distribution's version, or a file's content."""
+    kind, _, name = read.partition(":")
+    if kind == "distribution":
+        return distribution(name) or MISSING
+    return files.of(project / read)
+
+
+@cache
+def distribution(name: str) -> str | None:
+    """The version of an installed distribution."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def python() -> str:
+    """The running Python, as far as it can change an output."""
+    return f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+_IMPORT = re.compile(r"^\s*from (builder(?:\.\w+)*) import (?:\(([^)]*)\)|([\w, ]+))", re.MULTILINE)
+_TYPES = re.compile(r"^if TYPE_CHECKING:\n(?:(?: .*)?\n)+", re.MULTILINE)
+
+
+@cache
+def code(*modules: str) -> str:
+    """The digest of the builder's own modules and all of the builder that they import."""
+    root = Path(__file__).parent.parent.parent
+    todo, seen = list(modules), dict[str, bytes]()
+    while todo:
+        name = todo.pop()
+        path = root.joinpath(*name.split("."))
+        file = (
+            path.with_suffix(".py") if path.with_suffix(".py").is_file() else path / "__init__.py"
+        )
+        if name in seen or not file.is_file():
+            continue
+        text = file.read_bytes()
+        seen[name] = hashlib.sha256(text).digest()
+        for package, block, line in _IMPORT.findall(_TYPES.sub("", text.decode())):
+            todo.append(package)
+            todo += [
+                f"{package}.{part.split()[0]}"
+                for part in (block or line).split(",")
+                if part.strip()
+            ]
+    total = hashlib.sha256()
+    for name in sorted(seen):
+        total.update(name.encode() + b"\0" + seen[name])
+    return total.hexdigest()[:16]
+
+
+def cache_folder() -> Path:
+    """Where the store and installed servers live: $TRITON_BUILDER_CACHE, or the user's cache."""
+    own = os.environ.get("TRITON_BUILDER_CACHE")
+    if own:
+        return Path(own).absolute()
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "triton-builder"
