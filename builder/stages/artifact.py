@@ -1,0 +1,111 @@
+"""An ONNX model between stages: one folder on disk, one ModelProto in memory, one session.
+
+What the graph computes is the business of the stages; here it is only read, run and
+written so that equal models give equal bytes.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from builder.stages.job import MODEL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import onnx
+    import onnxruntime
+
+    from builder.stages.goldens import Arrays, Golden
+
+FILE = MODEL
+WEIGHTS = f"{MODEL}.data"
+
+PROTOBUF_LIMIT = 1_900_000_000
+"""Bytes above which weights go beside the graph: protobuf stops at 2 GiB."""
+
+
+def read(folder: Path) -> onnx.ModelProto:
+    """The model of a folder, its external weights included."""
+    import onnx
+
+    return onnx.load(folder / FILE)
+
+
+def write(model: onnx.ModelProto, folder: Path) -> int:
+    """Writes the model deterministically; returns the bytes on disk, weights included."""
+    import onnx
+
+    if model.ByteSize() > PROTOBUF_LIMIT:
+        onnx.save(
+            model,
+            folder / FILE,
+            save_as_external_data=True,
+            all_tensors_to_one_file=True,
+            location=WEIGHTS,
+        )
+    else:
+        (folder / FILE).write_bytes(model.SerializeToString(deterministic=True))
+    return size(folder)
+
+
+def size(folder: Path) -> int:
+    """Bytes of the model on disk, external weights included."""
+    return sum(path.stat().st_size for path in folder.glob(f"{FILE}*"))
+
+
+def session(model: onnx.ModelProto | Path, *, threads: int = 1) -> onnxruntime.InferenceSession:
+    """A CPU session on a model in memory, or on a folder.
+
+    One thread by default: how work is split over threads changes the last bits of a sum,
+    and what calibration sees decides the bytes of an artifact.
+    """
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+
+    def start(source: bytes | str) -> onnxruntime.InferenceSession:
+        return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+
+    if isinstance(model, Path):
+        return start(str(model / FILE))
+    if model.ByteSize() <= PROTOBUF_LIMIT:
+        return start(model.SerializeToString())
+    import onnx
+
+    with tempfile.TemporaryDirectory() as folder:
+        copy = onnx.ModelProto()  # saving with external data empties the tensors it moves
+        copy.CopyFrom(model)
+        write(copy, Path(folder))
+        return start(str(Path(folder) / FILE))
+
+
+def answers(
+    running: onnxruntime.InferenceSession, samples: Iterable[Golden]
+) -> Iterator[dict[str, np.ndarray[Any, Any]]]:
+    """What the model answers to each sample, by output name."""
+    wanted = {tensor.name for tensor in running.get_inputs()}
+    names = [tensor.name for tensor in running.get_outputs()]
+    for sample in samples:
+        values = running.run(names, feed(sample.inputs, wanted))
+        yield {name: np.asarray(value) for name, value in zip(names, values, strict=True)}
+
+
+def feed(inputs: Arrays, wanted: Iterable[str]) -> dict[str, np.ndarray[Any, Any]]:
+    """A sample as ONNX Runtime takes it: only what the graph reads, strings decoded."""
+    return {name: _text(inputs[name]) for name in wanted if name in inputs}
+
+
+def _text(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    if array.dtype.kind != "O":
+        return array
+    texts = np.empty(array.size, dtype=object)
+    texts[:] = [t.decode() if isinstance(t, bytes) else t for t in array.ravel().tolist()]
+    return texts.reshape(array.shape)

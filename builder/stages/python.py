@@ -1,0 +1,88 @@
+"""A version folder for Triton's Python backend: model.py, its files, and its packages.
+
+What the model imports travels with it, under `site-packages/`: nothing but Python and NumPy
+is assumed in the server. The folder holds no bytecode, which would vary.
+"""
+
+from __future__ import annotations
+
+import shutil
+from importlib import metadata
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from builder.errors import InputError, MissingError
+from builder.stages import source
+from builder.stages.reads import named
+
+if TYPE_CHECKING:
+    from builder.stages.job import Job
+
+
+def run(job: Job) -> dict[str, object]:
+    """Lays the version folder out.
+
+    Raises:
+        InputError: `files` gives something else than paths and bytes, or leaves the folder.
+        MissingError: a package is not installed here.
+    """
+    shutil.copyfile(job.project / job.params["source"], job.out / "model.py")
+    reads: list[str] = []
+    if job.params["files"]:
+        listing = source.function(job.params["files"], job.project)
+        files, paths = source.invoke(listing, doing="listing the files")
+        reads = named(paths, job.project)
+        _write(files, job)
+    for package in job.params["packages"]:
+        _vendor(package, job.out / "site-packages", job.where)
+    return {"reads": reads}
+
+
+def _write(files: Any, job: Job) -> None:
+    where = job.params["files"]
+    if not isinstance(files, dict):
+        raise InputError(
+            "`files` gives no mapping",
+            where=where,
+            found=type(files).__name__,
+            expected="{path in the version folder: bytes or Path}",
+        )
+    for name, content in files.items():
+        path = PurePosixPath(str(name))
+        if path.is_absolute() or ".." in path.parts or str(path) in {".", "model.py"}:
+            raise InputError(
+                "a file outside its place",
+                where=where,
+                found=name,
+                expected="a relative path inside the version folder, not model.py",
+            )
+        target = job.out / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, bytes):
+            target.write_bytes(content)
+        elif isinstance(content, Path) and content.is_file():
+            shutil.copyfile(content, target)
+        else:
+            raise InputError(
+                f"nothing to write to {name}",
+                where=where,
+                found=repr(content)[:100],
+                expected="bytes, or the Path of a file",
+            )
+
+
+def _vendor(package: str, folder: Path, where: str) -> None:
+    """Copies an installed distribution's files, as its RECORD lists them."""
+    try:
+        distribution = metadata.distribution(package)
+    except metadata.PackageNotFoundError:
+        raise MissingError(
+            f"package {package} is not installed", where=where, fix=f"pip install {package}"
+        ) from None
+    for file in distribution.files or ():
+        inside = not file.is_absolute() and ".." not in file.parts
+        ours = ".dist-info" not in file.parts[0] and file.suffix != ".pyc"
+        if inside and ours:
+            target = folder / file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(str(file.locate()), target)
