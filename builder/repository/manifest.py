@@ -1,0 +1,135 @@
+"""The manifest: every file of a repository with its digest, and where it came from.
+
+It holds nothing that varies from run to run, so its own digest names the content; figures and
+times belong to the report.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from builder.errors import WorkFailedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+FILE = "manifest.json"
+SCHEMA = 1
+
+Outputs = dict[str, tuple[str, int]]
+"""File → (sha256, size in bytes)."""
+
+
+@dataclass(frozen=True)
+class VersionEntry:
+    """One version of a model in a repository.
+
+    Attributes:
+        number: its folder.
+        precision: fp32, fp16 or int8.
+        files: relative to the version folder.
+        goldens: digest of the goldens that it was measured against.
+        recipe: how the artifact was made: `way` of the export, `recipe` of quantisation.
+        notes: what a reader must know ("untrained weights").
+        verdict: `passed`, on which `server`, and which `checks`; a version that was not
+            validated says so.
+    """
+
+    number: int
+    precision: str
+    files: Outputs
+    goldens: str
+    recipe: dict[str, str]
+    notes: list[str]
+    verdict: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """One Triton model: files beside its versions (config.pbtxt, warm-up data), and these."""
+
+    spec: str
+    files: Outputs
+    versions: dict[str, VersionEntry]
+
+    def tree(self) -> Iterator[tuple[str, tuple[str, int]]]:
+        """All files, relative to the model's folder."""
+        yield from self.files.items()
+        for version in self.versions.values():
+            for name, content in version.files.items():
+                yield f"{version.number}/{name}", content
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a repository holds."""
+
+    target: str
+    triton: str
+    device: str
+    toolchain: dict[str, str]
+    models: dict[str, ModelEntry]
+    schema: int = field(default=SCHEMA)
+
+    def tree(self) -> Iterator[tuple[str, tuple[str, int]]]:
+        """All files, relative to the repository."""
+        for model, entry in self.models.items():
+            for name, content in entry.tree():
+                yield f"{model}/{name}", content
+
+    def encode(self) -> bytes:
+        """The manifest's one form."""
+        text = json.dumps(asdict(self), indent=2, sort_keys=True, ensure_ascii=False)
+        return text.encode() + b"\n"
+
+    @property
+    def digest(self) -> str:
+        """Names the content."""
+        return "sha256:" + hashlib.sha256(self.encode()).hexdigest()
+
+
+def decode(content: bytes, where: str) -> Manifest:
+    """Reads a manifest.
+
+    Raises:
+        WorkFailedError: it is not one that this version understands.
+    """
+    try:
+        value = json.loads(content)
+        if value["schema"] != SCHEMA:
+            raise WorkFailedError(
+                "the manifest is of another schema",
+                where=where,
+                found=value["schema"],
+                expected=SCHEMA,
+                fix="use the version of triton-builder that wrote it, or build again",
+            )
+        models = {name: _model(entry) for name, entry in value.pop("models").items()}
+        return Manifest(models=models, **value)
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
+        raise WorkFailedError("not a manifest", where=where, found=repr(e)) from e
+
+
+def read(repository: Path) -> Manifest | None:
+    """The manifest of a repository; None where there is none."""
+    try:
+        content = (repository / FILE).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return decode(content, f"{repository.name}/{FILE}")
+
+
+def _model(entry: Mapping[str, Any]) -> ModelEntry:
+    versions = {
+        name: VersionEntry(**{**version, "files": _outputs(version["files"])})
+        for name, version in entry["versions"].items()
+    }
+    return ModelEntry(entry["spec"], _outputs(entry["files"]), versions)
+
+
+def _outputs(files: Mapping[str, Any]) -> Outputs:
+    return {name: (digest, size) for name, (digest, size) in files.items()}

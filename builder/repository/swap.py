@@ -1,0 +1,138 @@
+"""A finished tree takes the place of the last one in a single step.
+
+The new tree is made beside the old one, under a name that Triton and people pass over
+(`.cpu.new-…`), and exchanged with it by rename. A build that fails or dies before leaves the
+old tree as it was; what it left is swept by the next. A folder that holds no manifest of ours
+is never touched.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from builder.errors import InputError
+from builder.files import disk_errors, remove_tree, write_atomically
+from builder.repository import manifest as manifests
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from builder.repository.manifest import Manifest
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+
+
+@contextmanager
+def claim(repository: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Holds the only right to change a repository; waits while another build has it.
+
+    Raises:
+        InputError: what lies there is not a repository of ours.
+    """
+    from filelock import FileLock, Timeout
+
+    check_ours(repository)
+    with disk_errors(repository.parent):
+        repository.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(repository.parent / f".{repository.name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        say(f"another build of {repository.name} is running; waiting for it")
+        lock.acquire()
+    try:
+        _sweep(repository)
+        yield
+    finally:
+        lock.release()
+
+
+def check_ours(repository: Path) -> None:
+    """Refuses a folder with content but without our manifest.
+
+    Raises:
+        InputError: see above.
+    """
+    if not repository.exists() and not repository.is_symlink():
+        return
+    if not repository.is_dir():
+        problem, found = "a file is in the way", "a file"
+    elif (repository / manifests.FILE).is_file() or not any(repository.iterdir()):
+        return
+    else:
+        problem = "this folder was not written by triton-builder"
+        found = ", ".join(sorted(p.name for p in repository.iterdir())[:5])
+    raise InputError(
+        problem,
+        where=f"{repository.parent.name}/{repository.name}",
+        found=found,
+        expected=f"nothing, or a repository with a {manifests.FILE}",
+        fix="move it away, or build another target; nothing was changed",
+    )
+
+
+@contextmanager
+def staging(repository: Path) -> Iterator[Path]:
+    """A folder beside the repository for the new tree; gone afterwards unless swapped in."""
+    with disk_errors(repository.parent):
+        folder = Path(
+            tempfile.mkdtemp(prefix=f".{repository.name}.new-{os.getpid()}-", dir=repository.parent)
+        )
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        remove_tree(folder)
+
+
+def swap_in(tree: Path, repository: Path, manifest: Manifest) -> None:
+    """Writes the manifest, last, and puts the tree in the repository's place."""
+    check_ours(repository)
+    write_atomically(tree / manifests.FILE, manifest.encode())
+    with disk_errors(repository.parent):
+        if not repository.exists():
+            tree.rename(repository)
+        else:
+            _exchange(tree, repository)
+        handle = os.open(repository.parent, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def differences(repository: Path, manifest: Manifest, digest: Callable[[Path], str]) -> list[str]:
+    """Files that are not as the manifest says: changed, missing or added."""
+    expected = dict(manifest.tree())
+    found = {
+        p.relative_to(repository).as_posix()
+        for p in repository.rglob("*")
+        if p.is_file() and p.name != manifests.FILE
+    }
+    changed = [n for n, (d, _) in expected.items() if n in found and digest(repository / n) != d]
+    return sorted([*changed, *(expected.keys() ^ found)])
+
+
+def _sweep(repository: Path) -> None:
+    """Removes the trees that killed builds left behind. Called with the claim held."""
+    for folder in repository.parent.glob(f".{repository.name}.new-*"):
+        remove_tree(folder)
+
+
+def _exchange(new: Path, old: Path) -> None:
+    """Exchanges two folders in one step (renameat2(2)); in two where the system cannot."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename:
+        paths = os.fsencode(new), os.fsencode(old)
+        if rename(_AT_FDCWD, paths[0], _AT_FDCWD, paths[1], _RENAME_EXCHANGE) == 0:
+            return
+    aside = Path(tempfile.mkdtemp(prefix=f".{old.name}.new-old-", dir=old.parent)) / old.name
+    old.rename(aside)
+    new.rename(old)
+    remove_tree(aside.parent)
