@@ -1,0 +1,192 @@
+"""Ready only after warm-up, and warm once ready.
+
+The evidence is Triton's own: the statistics of a model that nobody has asked yet count its
+warm-up runs by batch size, and say when the last of them ended (`last_inference`, ms).
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from builder.validation.client import Client, RefusedError
+from builder.validation.verdict import failed, passed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from builder.servers.server import Server
+    from builder.validation.case import Case
+    from builder.validation.subject import Subject
+    from builder.validation.verdict import Finding
+
+CLOCK_MS = 20.0
+"""How finely server and client time is told apart."""
+STEADY = 7
+FACTOR, FLOOR_MS = 10.0, 1000.0
+"""The first request may take this many medians, or this long where medians are small. A cold
+start that matters (lazy loading, compilation) takes longer; a busy machine less, and so does
+24.10's batcher, which lets about one lone request in a hundred wait 500 ms where there is a
+queue timeout, whether the model is warm or not."""
+
+
+@dataclass(frozen=True)
+class Loading:
+    """What was seen while a model loaded.
+
+    Attributes:
+        seconds: how long the load took.
+        ready_ms: per version number, when its ready endpoint first said yes (ms of the epoch).
+        refusal: why the load failed; None if it did not.
+    """
+
+    seconds: float
+    ready_ms: Mapping[int, float]
+    refusal: str | None = None
+
+
+def load(client: Client, server: Server, subject: Subject) -> Loading:
+    """Loads a model while asking, on a connection of its own, whether it is ready yet."""
+    numbers = [v.number for v in subject.versions]
+    seen: dict[int, float] = {}
+    stop = threading.Event()
+
+    def poll() -> None:
+        with Client(server.grpc, server.http) as asking:
+            while not stop.is_set():
+                for number in numbers:
+                    if number not in seen and _ready(asking, subject.name, number):
+                        seen[number] = time.time() * 1000
+                stop.wait(0.01)
+
+    poller = threading.Thread(target=poll, name=f"ready {subject.name}")
+    started = time.monotonic()
+    poller.start()
+    refusal = None
+    try:
+        client.load(subject.name)
+    except RefusedError as error:
+        refusal = error.message
+    finally:
+        seconds = time.monotonic() - started
+        stop.set()
+        poller.join()
+    now = time.time() * 1000
+    for number in numbers:
+        if refusal is None and number not in seen and _ready(client, subject.name, number):
+            seen[number] = now
+    return Loading(seconds, seen, refusal)
+
+
+def ready(case: Case, loading: Loading) -> Finding:
+    """The version became ready, and not before every warm-up sample had run."""
+    if loading.refusal is not None:
+        return _refused(loading.refusal)
+    number = case.version.number
+    if number not in loading.ready_ms:
+        return failed(
+            "ready",
+            "the load succeeded, but this version is not ready",
+            expected=f"version {number} ready",
+            found="not ready",
+        )
+    seconds = round(loading.seconds, 3)
+    stats = case.client.statistics(case.subject.name, number)
+    ran = {entry.batch_size: entry.compute_infer.count for entry in stats.batch_stats}
+    wanted = _warmups(case)
+    missing = _not_run(wanted, ran, batched=case.subject.batched)
+    if missing:
+        return failed(
+            "ready",
+            "the model was ready although not every warm-up sample had run",
+            expected=f"runs of batch sizes {_sizes(wanted)} before the first request",
+            found=f"runs of batch sizes {_sizes(ran)}" if ran else "no run at all",
+            figures={"load_s": seconds},
+        )
+    early = stats.last_inference - loading.ready_ms[number] if wanted else 0.0
+    if early > CLOCK_MS:
+        return failed(
+            "ready",
+            "the ready endpoint said yes while warm-up was still running",
+            expected="ready after the last warm-up run",
+            found=f"ready {early:.0f} ms before it ended",
+            figures={"load_s": seconds},
+        )
+    what = f"ready after warming batch sizes {_sizes(wanted)}" if wanted else "ready, no warm-up"
+    return passed("ready", f"loaded in {seconds:.1f} s", what, load_s=seconds)
+
+
+def first_request(case: Case) -> Finding | None:
+    """The first request takes no longer than a steady one: warm-up did its work."""
+    rows = case.alike(1)
+    if not rows:
+        return None
+    times = []
+    for _ in range(STEADY + 1):
+        started = time.perf_counter()
+        case.ask(rows[0].inputs)
+        times.append((time.perf_counter() - started) * 1000)
+    first, median = times[0], statistics.median(times[1:])
+    limit = max(FACTOR * median, FLOOR_MS)
+    figures = {"first_ms": round(first, 3), "median_ms": round(median, 3)}
+    figure = f"first {first:.1f} ms, then {median:.1f} ms"
+    if first > limit:
+        return failed(
+            "first request",
+            "the first request after ready was slow: warm-up did not warm what it uses",
+            expected=f"at most {limit:.0f} ms ({FACTOR:g} medians, or {FLOOR_MS:g} ms)",
+            found=f"{first:.0f} ms, the median is {median:.1f} ms",
+            figure=figure,
+            figures=figures,
+        )
+    return passed("first request", figure, "as quick as the steady ones", **figures)
+
+
+def failed_sample(message: str) -> str | None:
+    """The warm-up sample that a load's error message blames; None if it blames none."""
+    found = re.search(r"failed to run warmup sample '([^']+)'", message)
+    return found.group(1) if found else None
+
+
+def _warmups(case: Case) -> list[int]:
+    """Every run that warm-up owes, by batch size: what the spec asks and the config says."""
+    asked = Counter(case.subject.warmup)
+    configured: Counter[int] = Counter()
+    for sample in case.config.model_warmup:
+        configured[sample.batch_size or 1] += max(1, sample.count)
+    return sorted((asked | configured).elements())
+
+
+def _refused(message: str) -> Finding:
+    sample = failed_sample(message)
+    reason = "the server did not load the model"
+    if sample:
+        reason = f"warm-up sample '{sample}' failed, which keeps the model from loading"
+    return failed("ready", reason, expected="a successful load", found=_short(message))
+
+
+def _not_run(wanted: Sequence[int], ran: Mapping[int, int], *, batched: bool) -> bool:
+    if batched:
+        return any(ran.get(size, 0) < wanted.count(size) for size in wanted)
+    return sum(ran.values()) < len(wanted)
+
+
+def _sizes(sizes: Sequence[int] | Mapping[int, int]) -> str:
+    return ", ".join(str(size) for size in sorted(set(sizes)))
+
+
+def _short(message: str, limit: int = 600) -> str:
+    text = " ".join(message.split())
+    return text if len(text) <= limit else text[:limit] + " …"
+
+
+def _ready(client: Client, model: str, number: int) -> bool:
+    try:
+        return client.ready(model, number)
+    except RefusedError:
+        return False

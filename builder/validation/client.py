@@ -1,0 +1,234 @@
+"""The one way to a live server: tritonclient over gRPC and HTTP, its errors translated.
+
+A server that says no raises `RefusedError`, which checks may expect. Arrays go in and come
+out in the shapes that travel; `case.py` knows the spec's.
+"""
+
+from __future__ import annotations
+
+import queue
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+    from typing import Self
+
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+    Arrays = Mapping[str, Array]
+
+Protocol = Literal["grpc", "http"]
+
+PATIENCE = 60.0
+"""Seconds for one inference: far more than any takes, so that a hung stub is found out."""
+PROMPT = 10.0
+"""Seconds for being alive: it takes a millisecond."""
+LOADING = 300.0
+"""Seconds for a model's load, warm-up included."""
+
+
+class RefusedError(Exception):
+    """The server answered with an error: a status (`INVALID_ARGUMENT`, `400`) and a message."""
+
+    def __init__(self, status: str, message: str) -> None:
+        super().__init__(f"{status}: {message}" if status else message)
+        self.status = status
+        self.message = message
+
+    @property
+    def late(self) -> bool:
+        """Whether the request waited longer than its queue timeout."""
+        return "timeout expired" in self.message.lower()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an inference gave: outputs by name, and the version that answered."""
+
+    outputs: Arrays
+    version: str
+
+
+class Client:
+    """Both protocols of one server; a context manager that closes them.
+
+    Args:
+        grpc: the server's gRPC address, `host:port`.
+        http: its HTTP address, `host:port`.
+    """
+
+    def __init__(self, grpc: str, http: str) -> None:
+        import tritonclient.grpc
+        import tritonclient.http
+
+        self._modules = {"grpc": tritonclient.grpc, "http": tritonclient.http}
+        self._grpc = tritonclient.grpc.InferenceServerClient(grpc)
+        self._http = tritonclient.http.InferenceServerClient(
+            http, network_timeout=PATIENCE, connection_timeout=PATIENCE
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._grpc.close()
+        self._http.close()
+
+    def live(self) -> bool:
+        """Whether the server itself answers."""
+        try:
+            return bool(self._call(self._grpc.is_server_live, client_timeout=PROMPT))
+        except RefusedError:
+            return False
+
+    def load(self, model: str) -> None:
+        """Loads (or loads anew) every version that the model's policy names."""
+        self._call(self._grpc.load_model, model, client_timeout=LOADING)
+
+    def unload(self, model: str) -> None:
+        """Unloads all of its versions; the server does so in the background."""
+        self._call(self._grpc.unload_model, model)
+
+    def ready(self, model: str, version: int) -> bool:
+        """Whether the version answers."""
+        return bool(self._call(self._grpc.is_model_ready, model, str(version)))
+
+    def config(self, model: str) -> Any:
+        """The `ModelConfig` that is served."""
+        return self._call(self._grpc.get_model_config, model).config
+
+    def metadata(self, model: str, version: int | None = None) -> dict[str, Any]:
+        """Metadata over HTTP: `inputs`, `outputs`; and, asked for no version, all `versions`."""
+        asked = "" if version is None else str(version)
+        found = self._call(self._http.get_model_metadata, model, asked)
+        return dict(found)
+
+    def statistics(self, model: str, version: int) -> Any:
+        """The version's `ModelStatistics`, counted since it was loaded."""
+        return self._call(self._grpc.get_inference_statistics, model, str(version)).model_stats[0]
+
+    def infer(  # noqa: PLR0913 - what a request consists of
+        self,
+        model: str,
+        inputs: Arrays,
+        *,
+        version: int | None = None,
+        protocol: Protocol = "grpc",
+        outputs: Sequence[str] = (),
+        binary: bool = True,
+        timeout_us: int | None = None,
+    ) -> Answer:
+        """One inference, waited for.
+
+        Args:
+            model: which model.
+            inputs: arrays by input name; strings are object arrays of bytes.
+            version: which version; None leaves it to the policy.
+            protocol: how to ask.
+            outputs: which outputs to ask for; all of them where empty.
+            binary: False sends and asks for JSON, over HTTP only.
+            timeout_us: the queue timeout of this request.
+
+        Raises:
+            RefusedError: the server answered with an error.
+        """
+        module = self._modules[protocol]
+        extra = {"binary_data": binary} if protocol == "http" else {}
+        wanted = [module.InferRequestedOutput(name, **extra) for name in outputs] or None
+        if wanted is None and not binary:
+            raise ValueError("JSON answers need the outputs by name")
+        result = self._call(
+            (self._http if protocol == "http" else self._grpc).infer,
+            model,
+            _tensors(module, inputs, extra),
+            model_version="" if version is None else str(version),
+            outputs=wanted,
+            timeout=timeout_us,
+            **({} if protocol == "http" else {"client_timeout": PATIENCE}),
+        )
+        return _answer(result)
+
+    def burst(
+        self,
+        model: str,
+        requests: Sequence[Arrays],
+        *,
+        version: int | None = None,
+        timeouts_us: Sequence[int | None] | None = None,
+    ) -> list[Answer | RefusedError]:
+        """Sends all requests at once over gRPC; gives answers and refusals in their order.
+
+        Args:
+            model: which model.
+            requests: the inputs of each.
+            version: which version; None leaves it to the policy.
+            timeouts_us: the queue timeout of each; None for none at all.
+        """
+        module = self._modules["grpc"]
+        ready = [_tensors(module, request, {}) for request in requests]
+        limits = timeouts_us or [None] * len(ready)
+        arrived: queue.Queue[tuple[int, Any, Any]] = queue.Queue()
+        for place, (tensors, limit) in enumerate(zip(ready, limits, strict=True)):
+            self._call(
+                self._grpc.async_infer,
+                model,
+                tensors,
+                lambda result, error, place=place: arrived.put((place, result, error)),
+                model_version="" if version is None else str(version),
+                timeout=limit,
+                client_timeout=PATIENCE,
+            )
+        outcomes: dict[int, Answer | RefusedError] = {}
+        for _ in ready:
+            try:
+                place, result, error = arrived.get(timeout=2 * PATIENCE)
+            except queue.Empty as nothing:
+                raise RefusedError("unanswered", f"no answer in {2 * PATIENCE:g} s") from nothing
+            outcomes[place] = _refused(error) if error is not None else _answer(result)
+        return [outcomes[place] for place in range(len(ready))]
+
+    def _call(self, method: Any, *args: Any, **kwargs: Any) -> Any:
+        from tritonclient.utils import InferenceServerException
+
+        try:
+            return method(*args, **kwargs)
+        except InferenceServerException as error:
+            raise _refused(error) from error
+        except OSError as error:  # what the HTTP client lets through
+            raise RefusedError("unreachable", str(error)) from error
+
+
+def _tensors(module: Any, arrays: Arrays, extra: dict[str, bool]) -> list[Any]:
+    from tritonclient.utils import np_to_triton_dtype
+
+    tensors = []
+    for name, array in arrays.items():
+        text = array.dtype.kind in "OSU"
+        dtype = "BYTES" if text else np_to_triton_dtype(array.dtype)
+        tensor = module.InferInput(name, list(array.shape), dtype)
+        tensor.set_data_from_numpy(array.astype(object) if text else array, **extra)
+        tensors.append(tensor)
+    return tensors
+
+
+def _answer(result: Any) -> Answer:
+    response = result.get_response()
+    if isinstance(response, dict):
+        names = [output["name"] for output in response.get("outputs", [])]
+        version = response.get("model_version", "")
+    else:
+        names, version = [output.name for output in response.outputs], response.model_version
+    return Answer({name: result.as_numpy(name) for name in names}, version)
+
+
+def _refused(error: Any) -> RefusedError:
+    status = str(error.status() or "").removeprefix("StatusCode.")
+    return RefusedError(status, str(error.message() or error).strip())

@@ -1,0 +1,205 @@
+"""Validation of a whole repository on one live server: every check of every version.
+
+The server was started with the repository but loaded nothing: models are loaded here, one
+after the other, so that the very first request to each can be watched.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import TYPE_CHECKING
+
+from builder.errors import WorkFailedError
+from builder.validation.case import Case
+from builder.validation.checks import (
+    accuracy,
+    batching,
+    config,
+    data,
+    latency,
+    memory,
+    numbers,
+    queue,
+    readiness,
+    requests,
+    versions,
+)
+from builder.validation.client import Client, RefusedError
+from builder.validation.subject import in_load_order
+from builder.validation.verdict import Verdict, failed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from builder.servers.server import Server
+    from builder.validation.subject import Subject, VersionSubject
+    from builder.validation.verdict import Finding
+
+    Check = Callable[[Case], Finding | None]
+
+CHECKS: Mapping[str, Check] = {
+    "config": config.served_config,
+    "metadata": config.served_metadata,
+    "goldens": numbers.goldens,
+    "version": versions.version,
+    "batch": batching.batch,
+    "concurrency": batching.concurrency,
+    "queue": queue.queue,
+    "errors": requests.errors,
+    "accuracy": accuracy.accuracy,
+    "memory": memory.memory,
+}
+"""What each loaded version is asked, in this order: the soak last, on a model that is warm."""
+
+TAIL = 40
+"""Lines of the server's log that go with the news of its death."""
+
+
+def validate(
+    server: Server,
+    subjects: Sequence[Subject],
+    *,
+    say: Callable[[str], None],
+    already_loaded: bool = False,
+) -> list[Verdict]:
+    """Runs every check of every version; verdicts in the order of the subjects.
+
+    Args:
+        server: live; in explicit mode with nothing loaded, and with the repository of
+            `probes.probes` beside the one under test.
+        subjects: what must be served.
+        say: told about each version as it is done.
+        already_loaded: the server has loaded its models on its own and has no probes: what
+            only a fresh load or a probe can show is left out.
+
+    Raises:
+        WorkFailedError: the server died; the message says during which check of what.
+    """
+    verdicts: dict[tuple[str, int], Verdict] = {}
+    with Client(server.grpc, server.http) as client:
+        asking = _Asking(server, client, say)
+        common = [] if already_loaded else asking.common()
+        loadings = {}
+        for subject in in_load_order(subjects):
+            first = [] if already_loaded else asking.load(subject)
+            loadings[subject.name] = first
+        for subject in subjects:
+            for place, version in enumerate(subject.versions):
+                found = loadings[subject.name][place] if loadings[subject.name] else []
+                verdict = asking.version(subject, version, [*found, *common])
+                verdicts[subject.name, version.number] = verdict
+    return list(verdicts.values())
+
+
+class _Asking:
+    """One pass over one server."""
+
+    def __init__(self, server: Server, client: Client, say: Callable[[str], None]) -> None:
+        self._server = server
+        self._client = client
+        self._say = say
+
+    def common(self) -> list[Finding]:
+        """What is asked of the server itself."""
+        finding = self._guarded("server", "data", lambda: data.data(self._client))
+        return [finding] if finding else []
+
+    def load(self, subject: Subject) -> list[list[Finding]]:
+        """Loads a model; per version, whether it was ready in time and quick from the start."""
+        loading = readiness.load(self._client, self._server, subject)
+        self._still_alive(subject.name, "ready")
+        verb = "refused" if loading.refusal else "loaded"
+        self._say(f"{subject.name}: {verb} in {loading.seconds:.1f} s")
+        found = []
+        for version in subject.versions:
+            case = Case(self._server, self._client, subject, version)
+            asked: dict[str, Callable[[Case], Finding | None]] = {
+                "ready": lambda case: readiness.ready(case, loading),
+                "first request": readiness.first_request,
+            }
+            found.append(self._all(case, asked))
+        return found
+
+    def version(self, subject: Subject, version: VersionSubject, before: list[Finding]) -> Verdict:
+        """The verdict on one version; `before` is what its load and its server have shown."""
+        case = Case(self._server, self._client, subject, version)
+        started = time.monotonic()
+        findings, figures = list(before), {}
+        if all(f.passed for f in before if f.check == "ready"):
+            findings += self._all(case, CHECKS)
+            if all(f.passed for f in findings):
+                figures = dict(latency.figures(case))
+                if subject.slo_p99_ms is not None and figures:
+                    figures["slo_p99_ms"] = subject.slo_p99_ms
+        verdict = Verdict(
+            subject.name,
+            version.version,
+            version.number,
+            self._server.name,
+            tuple(findings),
+            figures,
+        )
+        self._still_alive(f"{subject.name} {version.version}", "latency")
+        took = time.monotonic() - started
+        bad = ", ".join(f.check for f in verdict.failures)
+        outcome = f"failed: {bad}" if bad else f"passed {len(findings)} checks"
+        self._say(f"{subject.name} {version.version}: {outcome} ({took:.1f} s)")
+        return verdict
+
+    def _all(self, case: Case, checks: Mapping[str, Check]) -> list[Finding]:
+        """Runs checks in order; a version that is not ready is asked nothing else."""
+        found: list[Finding] = []
+        for name, check in checks.items():
+            where = f"{case.subject.name} {case.version.version}"
+            finding = self._guarded(where, name, lambda check=check: check(case))  # type: ignore[misc]
+            if finding:
+                found.append(finding)
+            if finding and name == "ready" and not finding.passed:
+                break
+        return found
+
+    def _guarded(
+        self, where: str, name: str, check: Callable[[], Finding | None]
+    ) -> Finding | None:
+        """A check's finding with its time; an unexpected refusal is a finding as well."""
+        started = time.monotonic()
+        try:
+            finding = check()
+        except RefusedError as refusal:
+            self._still_alive(where, name)
+            finding = failed(
+                name, "the server refused a right request", expected="an answer", found=refusal
+            )
+        self._still_alive(where, name)
+        seconds = round(time.monotonic() - started, 3)
+        return None if finding is None else dataclasses.replace(finding, seconds=seconds)
+
+    def _still_alive(self, where: str, check: str) -> None:
+        # A supervised process may seem alive a moment longer than its server is.
+        alive = self._server.alive()
+        if alive and self._client.live():
+            return
+        log = self._server.log()
+        sample = (
+            readiness.failed_sample(log.rpartition('"loading: ')[2]) if check == "ready" else None
+        )
+        tail = [line for line in log.splitlines() if not _chatter(line)][-TAIL:]
+        problem = "the server died during validation"
+        if sample:  # Triton 24.10 dies of about every third warm-up that fails
+            problem = f"warm-up sample '{sample}' failed, and the server died of it"
+        raise WorkFailedError(
+            problem,
+            where=f"{where}, check {check}",
+            found="it no longer answers" if alive else "its process has ended",
+            expected="a server that outlives every request",
+            fix="read the end of its log, below; the model's code or its backend has crashed it",
+            detail="\n".join(tail),
+        )
+
+
+def _chatter(line: str) -> bool:
+    """Whether a line is of the verbose log, which says too much about each request."""
+    return line.startswith("I") and (
+        "infer_re" in line or "http_server" in line or "grpc" in line or "memory" in line
+    )

@@ -1,0 +1,87 @@
+"""What validation says: findings, one a check, gathered into one verdict a version."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The outcome of one check.
+
+    Attributes:
+        check: its name: `goldens`, `batching`.
+        passed: the outcome.
+        figure: what was measured, for people: `least cosine 0.99998 over 40 answers`.
+        figures: the same as numbers, units in the names.
+        reason: why it failed, one sentence; what was established where it passed.
+        expected: what would have passed, where it failed.
+        found: what was met instead.
+        seconds: how long the check took.
+    """
+
+    check: str
+    passed: bool
+    figure: str
+    figures: Mapping[str, float] = field(default_factory=dict)
+    reason: str = ""
+    expected: str | None = None
+    found: str | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one version did on one server.
+
+    Attributes:
+        latency: figures for the report, never part of the outcome: they belong to the
+            machine that measured them. Empty where none were taken.
+    """
+
+    model: str
+    version: str
+    number: int
+    server: str
+    findings: tuple[Finding, ...]
+    latency: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check passed; without a single check nothing is proven."""
+        return bool(self.findings) and all(f.passed for f in self.findings)
+
+    @property
+    def failures(self) -> tuple[Finding, ...]:
+        """The checks that failed."""
+        return tuple(f for f in self.findings if not f.passed)
+
+
+def passed(check: str, figure: str, reason: str, **figures: float) -> Finding:
+    """A finding for what held."""
+    return Finding(check, passed=True, figure=figure, figures=figures, reason=reason)
+
+
+def failed(  # noqa: PLR0913 - the parts of a finding, by name
+    check: str,
+    reason: str,
+    *,
+    expected: object,
+    found: object,
+    figure: str = "",
+    figures: Mapping[str, float] | None = None,
+) -> Finding:
+    """A finding for what did not hold: what would have, and what was met instead."""
+    return Finding(
+        check,
+        passed=False,
+        figure=figure or str(found),
+        figures=figures or {},
+        reason=reason,
+        expected=str(expected),
+        found=str(found),
+    )

@@ -1,0 +1,124 @@
+"""`validate` on a whole repository: verdicts, order, refusals, and a server that dies."""
+
+from __future__ import annotations
+
+import pytest
+
+from builder.errors import WorkFailedError
+from builder.validation.checks import data
+from builder.validation.live import CHECKS, validate
+from builder.validation.probes import probes
+from tests.validation.zoo import ALL, QUEUE, Zoo, warmup
+
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture(scope="module")
+def verdicts(server, zoo):
+    """Verdicts by name and version of a sound model, an ensemble of it and an ill one."""
+    member = zoo.add(
+        "member",
+        config=QUEUE + ALL + warmup(1, 8),
+        versions=(1, 2),
+        warmup=(1, 8),
+        timeout_us=5_000_000,
+        slo_p99_ms=50.0,
+    )
+    ensemble = zoo.add_ensemble("ensemble", "member")
+    ill = zoo.add("never", start='raise RuntimeError("no weights here")')
+    said: list[str] = []
+    found = validate(server, [ensemble, member, ill], say=said.append)
+    return {(v.model, v.version): v for v in found}, said
+
+
+def test_every_version_gets_a_verdict_in_the_order_given(verdicts):
+    found, said = verdicts
+    assert list(found) == [
+        ("ensemble", "1.0"),
+        ("member", "1.0"),
+        ("member", "2.0"),
+        ("never", "1.0"),
+    ]
+    assert said[0].startswith("member: loaded in")
+    assert any(line.startswith("member 2.0: passed") for line in said)
+
+
+def test_a_sound_version_passes_every_check(verdicts):
+    verdict = verdicts[0]["member", "1.0"]
+    assert verdict.passed, verdict.failures
+    assert {f.check for f in verdict.findings} == {
+        "ready",
+        "first request",
+        "data",
+        *CHECKS,
+    } - {"accuracy"}
+    assert verdict.server.startswith("tritonserver 2.51.0")
+    assert verdict.latency["slo_p99_ms"] == 50.0
+    assert all(f.seconds >= 0 for f in verdict.findings)
+
+
+def test_an_ensemble_is_loaded_after_its_member_and_passes(verdicts):
+    verdict = verdicts[0]["ensemble", "1.0"]
+    assert verdict.passed, verdict.failures
+    assert "concurrency" in {f.check for f in verdict.findings}
+    assert "queue" not in {f.check for f in verdict.findings}
+
+
+def test_a_model_that_does_not_load_fails_and_is_asked_nothing_else(verdicts):
+    verdict = verdicts[0]["never", "1.0"]
+    assert [f.check for f in verdict.failures] == ["ready"]
+    assert {f.check for f in verdict.findings} == {"ready", "data"}
+    assert "no weights here" in verdict.failures[0].found
+    assert verdict.latency == {}
+
+
+def test_a_failing_warmup_keeps_the_model_from_loading_and_names_the_sample(installation, tmp_path):
+    """On a server of its own: 24.10 dies of some failed warm-ups, which must be told as well."""
+    from builder.servers.embedded import EmbeddedServer
+
+    zoo = Zoo(tmp_path / "models")
+    fault = 'if rows == 4: return pb_utils.TritonError("index 30522 is out of bounds")'
+    ill = zoo.add("ill", fault=fault, config=warmup(1, 4), warmup=(1, 4))
+    folder = probes(tmp_path / "probes")
+    with EmbeddedServer(installation, [zoo.root, folder], verbose=1) as running:
+        try:
+            (verdict,) = validate(running, [ill], say=lambda _: None)
+        except WorkFailedError as error:
+            told = f"{error.where}: {error.problem}"
+        else:
+            told = f"ill, check {verdict.failures[0].check}: {verdict.failures[0].reason}"
+    assert told.startswith("ill, check ready: warm-up sample 'batch 4' failed")
+
+
+def test_a_refusal_that_no_check_expects_is_a_finding(server, zoo):
+    fault = 'return pb_utils.TritonError("out of luck")'
+    (verdict,) = validate(server, [zoo.add("luckless", fault=fault)], say=lambda _: None)
+    goldens = next(f for f in verdict.failures if f.check == "goldens")
+    assert goldens.reason == "the server refused a right request"
+    assert "out of luck" in goldens.found
+
+
+def test_what_is_loaded_already_is_asked_all_but_what_only_a_load_shows(server, sound):
+    found = validate(server, [sound.subject], say=lambda _: None, already_loaded=True)
+    assert all(v.passed for v in found), [v.failures for v in found]
+    assert "ready" not in {f.check for v in found for f in v.findings}
+
+
+def test_a_server_that_dies_is_an_error_that_says_during_which_check(installation, tmp_path):
+    from builder.servers.embedded import EmbeddedServer
+
+    zoo = Zoo(tmp_path / "models")
+    fatal = zoo.add("fatal", fault="if self.calls > 10: os.kill(os.getppid(), 9)")
+    folder = probes(tmp_path / "probes")
+    with (
+        EmbeddedServer(installation, [zoo.root, folder], verbose=1) as running,
+        pytest.raises(WorkFailedError) as caught,
+    ):
+        validate(running, [fatal], say=lambda _: None)
+    assert caught.value.problem == "the server died during validation"
+    assert caught.value.where.startswith("fatal 1.0, check ")
+    assert caught.value.detail
+
+
+def test_the_probe_is_unloaded_again(server, client):
+    assert data.data(client).passed
