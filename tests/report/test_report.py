@@ -1,0 +1,177 @@
+"""The report in its four forms."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import re
+from html.parser import HTMLParser
+from xml.etree import ElementTree as ET
+
+import pytest
+from rich.console import Console
+
+from builder.report.contents import BuildReport, ModelReport, VersionReport, cosine, size
+from builder.report.html import page
+from builder.report.junit import junit
+from builder.report.plots import Scale
+from builder.report.terminal import lines, show
+from tests.report.reports import report
+
+
+def test_the_headline_counts_what_failed_and_what_was_not_asked():
+    assert report().headline == "1 of 6 versions failed"
+    assert report(failing=False).headline == "All 6 versions passed"
+    unasked = BuildReport("cpu", "24.10", (ModelReport("m", (VersionReport("1", 1),)),))
+    assert unasked.headline == "1 of 1 version not validated"
+
+
+def test_json_holds_values_and_outcomes():
+    document = json.loads(json.dumps(report().as_json()))
+    versions = document["models"][2]["versions"]
+    assert [v["outcome"] for v in versions] == ["passed", "failed"]
+    assert versions[1]["verdict"]["findings"][2]["expected"].startswith("the lone answer")
+
+
+# junit
+
+
+def parsed(made: BuildReport) -> ET.Element:
+    return ET.fromstring(junit(made))  # noqa: S314 - our own
+
+
+def test_junit_has_a_suite_a_version_and_a_case_a_check():
+    root = parsed(report())
+    assert root.get("tests") == "13"
+    assert root.get("failures") == "1"
+    suite = root.find("testsuite[@name='resnet50 1.1']")
+    assert [case.get("name") for case in suite.findall("testcase")] == ["ready", "goldens", "batch"]
+    failure = suite.find("testcase[@name='batch']/failure")
+    assert failure.get("message") == "row 3 of a batch of 8 is answered unlike the row alone"
+    assert "expected: the lone answer" in failure.text
+    assert "found: sentence_embedding: cosine 0.41" in failure.text
+
+
+def test_junit_names_server_and_figures_as_properties():
+    suite = parsed(report()).find("testsuite[@name='minilm 1.1']")
+    properties = {p.get("name"): p.get("value") for p in suite.iter("property")}
+    assert properties["server"] == "tritonserver 2.51.0 (24.10), embedded"
+    assert properties["number"] == "1001000"
+    assert properties["p99_ms"] == "4.4"
+
+
+def test_junit_skips_what_was_not_validated_and_survives_control_characters():
+    version = VersionReport("1", 1, note="bell \x07")
+    unasked = BuildReport("cpu", "24.10", (ModelReport("m", (version,)),))
+    suite = parsed(unasked).find("testsuite")
+    assert suite.get("skipped") == "1"
+    assert suite.find("testcase/skipped") is not None
+
+
+# html
+
+
+class Links(HTMLParser):
+    """Everything that a browser would fetch, and every tag that is open at the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fetched: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.fetched += [v for k, v in attrs if k in {"src", "href", "data", "action"}]
+        if tag not in {"meta", "rect", "line", "circle"}:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        pass
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.mark.parametrize("failing", [True, False])
+def test_the_page_is_well_formed_and_fetches_nothing(failing):
+    text = page(report(failing=failing))
+    parser = Links()
+    parser.feed(text)
+    assert parser.open == []
+    assert parser.fetched == []
+    assert "url(" not in text
+    assert "@import" not in text
+
+
+def test_the_page_tells_failures_first_and_escapes_them():
+    text = page(report())
+    assert text.index("What failed") < text.index("What was built")
+    assert "&amp; &#34;quotes&#34; &lt;b&gt;" in text
+    assert "What failed" not in page(report(failing=False))
+
+
+def test_the_page_says_what_a_user_must_know():
+    text = page(report())
+    assert "untrained weights" in text
+    assert "25% of fp32" in text
+    assert text.count("<svg") == 3
+
+
+def test_a_page_of_nothing_validated_has_no_empty_plots():
+    unasked = BuildReport("cpu", "24.10", (ModelReport("m", (VersionReport("1", 1),)),))
+    text = page(unasked)
+    assert "<svg" not in text
+    assert "No live server was asked" in text
+
+
+# terminal
+
+
+def test_a_pipe_gets_plain_lines():
+    stream = io.StringIO()
+    show(report(), Console(file=stream, width=40))
+    text = stream.getvalue()
+    assert text.splitlines() == lines(report())
+    assert "\x1b" not in text
+    assert "resnet50 1.1: failed (untrained weights): int8, size" not in text
+    assert text.splitlines()[1].startswith("minilm 1.1: passed: precision int8, size 22.9 MB")
+    assert text.splitlines()[-1].startswith("1 of 6 versions failed on tritonserver")
+
+
+def test_a_terminal_gets_a_table_and_the_failures_below():
+    stream = io.StringIO()
+    show(report(), Console(file=stream, width=140, force_terminal=True, color_system=None))
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", stream.getvalue())
+    assert "✗ failed" in plain
+    assert "resnet50 1.1, check batch: row 3 of a batch of 8" in plain
+    assert plain.index("verdict") < plain.index("check batch")
+
+
+# figures
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(12, "12 B"), (22_900_000, "22.9 MB"), (102_000_000, "102 MB")]
+)
+def test_sizes_read_well(count, text):
+    assert size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1.0, "1"), (0.41, "0.4100"), (0.98123456, "0.9812"), (0.99951, "0.99951"), (None, "\u2013")],
+)
+def test_cosines_keep_the_digits_that_tell(value, text):
+    assert cosine(value) == text
+
+
+def test_a_scale_spans_whole_powers_of_ten():
+    scale = Scale.around([3.0, 61.0])
+    assert scale.ticks() == [1.0, 10.0, 100.0]
+    assert scale.place(10.0) == pytest.approx(0.5)
+    assert Scale.around([]).ticks() == [1.0, 10.0]
+
+
+def test_a_report_is_a_value():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        report().target = "gpu"
