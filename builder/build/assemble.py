@@ -1,0 +1,107 @@
+"""From records to what a repository holds: its manifest's entries, and its tree."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from builder import __version__
+from builder.engine.store import CorruptBlobError
+from builder.errors import WorkFailedError
+from builder.files import link_or_copy
+from builder.plan.action import digest
+from builder.repository.manifest import Manifest, ModelEntry, VersionEntry
+from builder.stages.job import GOLDENS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from typing import Any
+
+    from builder.build.context import Context
+    from builder.plan.evaluate import Record
+    from builder.plan.graph import VersionPlan
+    from builder.repository.manifest import Outputs
+
+KEEP = "ensemble"
+"""The file in an ensemble's version folder: an empty folder vanishes from object stores."""
+
+UNVALIDATED: Mapping[str, Any] = {"passed": False, "reason": "not validated"}
+
+
+def entries(context: Context, records: Mapping[str, Record]) -> dict[str, ModelEntry]:
+    """What was built, by model; no version has a verdict yet."""
+    keep = context.store.put(b"Triton runs this version itself, out of its members.\n")
+    return {
+        plan.name: ModelEntry(
+            spec=digest(_spec(context, plan.name).model_dump(mode="json")),
+            files=dict(records[plan.config].outputs),
+            versions={v.version: _version(v, records, keep) for v in plan.versions},
+        )
+        for plan in context.graph.models.values()
+    }
+
+
+def manifest(context: Context, models: Mapping[str, ModelEntry]) -> Manifest:
+    """The manifest of a repository with these models, and nothing that varies by run."""
+    tools: dict[str, str] = {"triton-builder": __version__}
+    for action in context.graph.actions.values():
+        tools |= {n: v for n, v in action.tools.items() if n != "builder"}
+    tools |= {f"server {name}": version for name, version in context.runtime.items()}
+    return Manifest(
+        target=context.target_name,
+        triton=context.target.triton,
+        device=context.target.device,
+        toolchain=tools,
+        models=dict(models),
+    )
+
+
+def lay_out(
+    context: Context, models: Mapping[str, ModelEntry], kept: Mapping[str, ModelEntry], tree: Path
+) -> None:
+    """Puts the files of built models into a tree, and those of kept ones as they lie now."""
+    for model, entry in models.items():
+        try:
+            context.store.give(dict(entry.tree()), tree / model)
+        except CorruptBlobError as e:
+            raise WorkFailedError(
+                "a file in the store was corrupt and has been dropped",
+                where=f"{model}/{e}",
+                fix="build again: it will be made anew",
+            ) from e
+    for model, entry in kept.items():
+        for name, _ in entry.tree():
+            link_or_copy(context.repository / model / name, tree / model / name)
+
+
+def _spec(context: Context, name: str) -> Any:
+    return context.project.models.get(name) or context.project.ensembles[name]
+
+
+def _version(
+    plan: VersionPlan, records: Mapping[str, Record], keep: tuple[str, int]
+) -> VersionEntry:
+    files: Outputs = dict(records[plan.artifact].outputs) if plan.artifact else {KEEP: keep}
+    made = [records[id_] for id_ in lineage(plan, records)]
+    recipe = {k: str(r.facts[k]) for r in made for k in ("way", "recipe") if r.facts.get(k)}
+    notes = [str(r.facts["note"]) for r in made if r.facts.get("note")]
+    return VersionEntry(
+        number=plan.number,
+        precision=plan.precision,
+        files=files,
+        goldens=records[plan.reference].outputs[GOLDENS][0],
+        recipe=recipe,
+        notes=list(dict.fromkeys(notes)),
+        verdict=dict(UNVALIDATED),
+    )
+
+
+def lineage(plan: VersionPlan, records: Mapping[str, Record]) -> list[str]:
+    """The actions that a version came through: reference, export, quantisation."""
+    found = [plan.reference]
+    if plan.artifact:
+        stage = plan.artifact.partition(" ")[0]
+        if stage not in {"export", "python"}:
+            found.append(plan.reference.replace("reference", "export", 1))
+        found.append(plan.artifact)
+    return [id_ for id_ in found if id_ in records]

@@ -1,0 +1,95 @@
+"""What every command on a built project starts from: specs, plan, store, server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from builder.engine import observed
+from builder.engine.digests import cache_folder
+from builder.engine.store import Store
+from builder.errors import MissingError
+from builder.plan.graph import graph
+from builder.servers import install
+from builder.spec import project as projects
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from builder.plan.graph import Graph
+    from builder.plan.toolchain import Toolchain
+    from builder.servers.install import Installation
+    from builder.spec.project import Project
+    from builder.spec.target import Target
+
+
+@dataclass(frozen=True)
+class Context:
+    """A project as it stands, seen for one target.
+
+    Attributes:
+        names: the models and ensembles asked for, with their members.
+        partial: whether that is less than all.
+        files: digest by project file.
+        runtime: what the target's server is made of.
+    """
+
+    project: Project
+    target_name: str
+    target: Target
+    names: frozenset[str]
+    partial: bool
+    toolchain: Toolchain
+    graph: Graph
+    files: Mapping[str, str]
+    store: Store
+    runtime: Mapping[str, str]
+
+    @property
+    def repository(self) -> Path:
+        """Where the target's repository lies."""
+        return self.project.root / "repository" / self.target_name
+
+    def install(self, say: Callable[[str], None]) -> Installation:
+        """The target's server on this machine, installed if it is not yet."""
+        return install.ensure(self.target.triton, cache_folder(), say)
+
+
+def context(root: Path, target: str | None, names: Sequence[str] = ()) -> Context:
+    """Reads a project and plans for a target.
+
+    Raises:
+        InputError: the specs, the target or a name is wrong.
+        MissingError: the target's kind of server is not to be had.
+    """
+    project = projects.load(root)
+    target_name, chosen = project.target(target)
+    if chosen.server != "embedded":
+        raise MissingError(
+            f"server = {chosen.server!r} is not supported yet",
+            where=f"pyproject.toml [tool.triton-builder.targets.{target_name}]",
+            found=chosen.server,
+            expected="embedded",
+            fix="build a target with server = 'embedded'",
+        )
+    wanted = project.closure(names)
+    runtime = install.identity(chosen.triton)
+    toolchain = observed.toolchain(project, runtime)
+    store = Store(cache_folder() / "store", project.root)
+    actions = graph(project, chosen, toolchain, wanted)
+    files = observed.files(actions, store)
+    observed.check_weights(project, store)
+    everything = {*project.models, *project.ensembles}
+    return Context(
+        project,
+        target_name,
+        chosen,
+        wanted,
+        wanted != everything,
+        toolchain,
+        actions,
+        files,
+        store,
+        runtime,
+    )

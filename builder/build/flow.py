@@ -1,0 +1,224 @@
+"""The build itself."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from builder.build import assemble
+from builder.build.verdicts import Verdicts
+from builder.engine import run as engine
+from builder.errors import WorkFailedError
+from builder.plan.evaluate import evaluate
+from builder.repository import manifest as manifests
+from builder.repository import swap
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from builder.build.context import Context
+    from builder.engine.run import Event
+    from builder.plan.evaluate import Record
+    from builder.repository.manifest import Manifest, ModelEntry
+    from builder.validation.verdict import Verdict
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a build is to be done.
+
+    Attributes:
+        jobs: actions at once.
+        validate: False ships without a verdict, and the manifest says so.
+        say: told in a line what goes on.
+        on_event: told what happens to actions.
+    """
+
+    jobs: int
+    validate: bool
+    say: Callable[[str], None]
+    on_event: Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a build came to.
+
+    Attributes:
+        changed: False where the repository was as it should be already.
+        ran: ids of the actions that were not hits.
+        validated: the models that went to the server.
+    """
+
+    manifest: Manifest
+    changed: bool
+    ran: tuple[str, ...]
+    validated: tuple[str, ...]
+    verdicts: tuple[Verdict, ...]
+    records: Mapping[str, Record]
+
+
+def build(context: Context, options: Options) -> Outcome:
+    """Builds, proves and swaps in a target's repository.
+
+    Raises:
+        BuilderError: something failed; the former repository is as it was.
+    """
+    with swap.claim(context.repository, options.say), ExitStack() as stack:
+        context.store.sweep()
+        before = manifests.read(context.repository)
+        records, ran = _run(context, options, stack)
+        entries = assemble.entries(context, records)
+        verdicts = Verdicts(context, entries, records)
+        kept = _kept(context, before)
+        proven = verdicts.into(entries) if options.validate else entries
+        manifest = assemble.manifest(context, {**kept, **proven})
+        missing = verdicts.missing() if options.validate else []
+        if not missing and before and _as_it_should_be(context, before, manifest):
+            return _outcome(manifest, records, ran, (), verdicts, changed=False)
+        tree = stack.enter_context(swap.staging(context.repository))
+        assemble.lay_out(context, entries, kept, tree)
+        if missing:
+            verdicts.learn(_validate(context, records, tree, missing, options.say))
+            manifest = assemble.manifest(context, {**kept, **verdicts.into(entries)})
+            failed = [v for v in verdicts.known.values() if not v.passed]
+            if failed:
+                outcome = _outcome(manifest, records, ran, missing, verdicts, changed=False)
+                raise NotProvenError(outcome, failed)
+        swap.swap_in(tree, context.repository, manifest)
+        context.store.files.save()
+        return _outcome(manifest, records, ran, missing, verdicts, changed=True)
+
+
+class NotProvenError(WorkFailedError):
+    """Versions that the server did not pass. Holds the outcome, for the report."""
+
+    def __init__(self, outcome: Outcome, failed: Sequence[Verdict]) -> None:
+        lines = []
+        for verdict in failed:
+            for finding in verdict.failures:
+                lines.append(
+                    f"{verdict.model} {verdict.version}, {finding.check}: {finding.reason}"
+                )
+                lines += [f"    found     {finding.found}"] if finding.found else []
+                lines += [f"    expected  {finding.expected}"] if finding.expected else []
+        names = ", ".join(f"{v.model} {v.version}" for v in failed)
+        super().__init__(
+            f"not proven on the live server: {names}",
+            where=f"target {outcome.manifest.target}",
+            detail="\n".join(lines),
+            fix="mend what the checks below found; the repository is as it was before",
+        )
+        self.outcome = outcome
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """As its root: an outcome does not travel."""
+        return WorkFailedError.__reduce__(self)
+
+
+def _run(
+    context: Context, options: Options, stack: ExitStack
+) -> tuple[dict[str, Record], tuple[str, ...]]:
+    """Does what is missing. The server is installed meanwhile, where something will need it."""
+    decisions = evaluate(context.graph, context.files, context.store)
+    runtime = None
+    if any(not d.hit and d.action.stage == "prove" for d in decisions):
+        pool = stack.enter_context(ThreadPoolExecutor(1))
+        runtime = pool.submit(lambda: context.install(options.say).runtime)
+    ran: list[str] = []
+
+    def listen(event: Event) -> None:
+        if event.kind == "start":
+            ran.append(event.action)
+        options.on_event(event)
+
+    records = engine.run(
+        context.graph,
+        context.files,
+        context.store,
+        jobs=options.jobs,
+        runtime=runtime,
+        say=listen,
+    )
+    context.store.files.save()
+    return records, tuple(ran)
+
+
+def _kept(context: Context, before: Manifest | None) -> dict[str, ModelEntry]:
+    """Models of the last build that this one, of some models only, does not touch."""
+    if not before or not context.partial:
+        return {}
+    return {name: e for name, e in before.models.items() if name not in context.graph.models}
+
+
+def _as_it_should_be(context: Context, before: Manifest, manifest: Manifest) -> bool:
+    same = before.digest == manifest.digest
+    return same and not swap.differences(context.repository, manifest, context.store.files.of)
+
+
+def _validate(
+    context: Context,
+    records: Mapping[str, Record],
+    tree: Path,
+    names: Sequence[str],
+    say: Callable[[str], None],
+) -> list[Verdict]:
+    """Puts models before a live server: all of them in one start."""
+    from builder.build.subjects import subjects
+    from builder.servers.embedded import EmbeddedServer
+    from builder.validation.live import validate
+    from builder.validation.probes import probes
+
+    under_test = subjects(context, records, tree, names)
+    installation = context.install(say)
+    with context.store.scratch() as scratch:
+        probes(scratch)
+        say(f"validating {len(names)} models on a live server")
+        with EmbeddedServer(installation, [tree, scratch], explicit=True, verbose=1) as server:
+            return validate(server, under_test, say=say)
+
+
+def validate(context: Context, repository: Path, say: Callable[[str], None]) -> Outcome:
+    """Runs every check again on a repository that was built.
+
+    Raises:
+        WorkFailedError: the project was not built as it stands now.
+        NotProvenError: a version failed.
+    """
+    manifest = manifests.read(repository)
+    decisions = evaluate(context.graph, context.files, context.store)
+    todo = [d.action.id for d in decisions if not d.hit]
+    if todo or manifest is None:
+        raise WorkFailedError(
+            "the project has changed since it was built" if manifest else "nothing is built",
+            where=f"repository/{repository.name}",
+            found=", ".join(todo[:5]) or "no manifest",
+            fix=f"triton-builder build --target {context.target_name}",
+        )
+    records = {d.action.id: d.record for d in decisions if d.record}
+    entries = assemble.entries(context, records)
+    verdicts = Verdicts(context, entries, records)
+    names = list(context.graph.models)
+    found = _validate(context, records, repository, names, say)
+    verdicts.learn(found)
+    outcome = _outcome(manifest, records, (), names, verdicts, changed=False)
+    failed = [v for v in found if not v.passed]
+    if failed:
+        raise NotProvenError(outcome, failed)
+    return outcome
+
+
+def _outcome(  # noqa: PLR0913 - its parts
+    manifest: Manifest,
+    records: Mapping[str, Record],
+    ran: Sequence[str],
+    validated: Sequence[str],
+    verdicts: Verdicts,
+    *,
+    changed: bool,
+) -> Outcome:
+    known = tuple(verdicts.known.values())
+    return Outcome(manifest, changed, tuple(ran), tuple(validated), known, records)

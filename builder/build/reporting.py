@@ -1,0 +1,118 @@
+"""What a build has to say, out of its records and verdicts, left beside the repository."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from builder.build.assemble import lineage
+from builder.files import write_atomically
+from builder.report.contents import BuildReport, ModelReport, VersionReport
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from builder.build.context import Context
+    from builder.build.flow import Outcome
+    from builder.plan.evaluate import Record
+    from builder.plan.graph import ModelPlan, VersionPlan
+    from builder.repository.manifest import VersionEntry
+    from builder.validation.verdict import Verdict
+
+
+def report(context: Context, outcome: Outcome) -> BuildReport:
+    """Everything about the models that a build was asked for."""
+    verdicts = {(v.model, v.version): v for v in outcome.verdicts}
+    servers = [v.server for v in outcome.verdicts]
+    return BuildReport(
+        target=context.target_name,
+        release=context.target.triton,
+        models=tuple(
+            _model(context, outcome, plan, verdicts) for plan in context.graph.models.values()
+        ),
+        server=servers[0] if servers else None,
+        toolchain=outcome.manifest.toolchain,
+        manifest=outcome.manifest.digest,
+    )
+
+
+def leave(context: Context, said: BuildReport) -> list[str]:
+    """Writes the page and the JUnit file beside the repository; gives their names."""
+    from builder.report.html import page
+    from builder.report.junit import junit
+
+    folder, name = context.repository.parent, context.target_name
+    written = {f"{name}.report.html": page(said), f"{name}.junit.xml": junit(said)}
+    for file, text in written.items():
+        write_atomically(folder / file, text.encode())
+    return [f"{folder.name}/{file}" for file in written]
+
+
+def _model(
+    context: Context,
+    outcome: Outcome,
+    plan: ModelPlan,
+    verdicts: Mapping[tuple[str, str], Verdict],
+) -> ModelReport:
+    model = context.project.models.get(plan.name)
+    ensemble = context.project.ensembles.get(plan.name)
+    entry = outcome.manifest.models[plan.name]
+    formats = {"python": "python", None: "onnx"}
+    return ModelReport(
+        name=plan.name,
+        versions=tuple(
+            _version(
+                v, entry.versions[v.version], outcome.records, verdicts.get((plan.name, v.version))
+            )
+            for v in plan.versions
+        ),
+        format=formats[model.format] if model else "ensemble",
+        description=(model or ensemble).description if model or ensemble else "",  # type: ignore[union-attr]
+        members=tuple(dict.fromkeys(s.model for s in ensemble.steps)) if ensemble else (),
+    )
+
+
+def _version(
+    plan: VersionPlan,
+    entry: VersionEntry,
+    records: Mapping[str, Record],
+    verdict: Verdict | None,
+) -> VersionReport:
+    notes = dict(entry.recipe)
+    for id_ in lineage(plan, records):
+        tried = records[id_].facts.get("tried") or []
+        if len(tried) > 1 or (tried and "way" in tried[0]):
+            notes[f"tried in {id_.partition(' ')[0]}"] = "; ".join(_tried(t) for t in tried)
+    onnx = plan.proof is not None
+    return VersionReport(
+        version=plan.version,
+        number=plan.number,
+        precision=plan.precision if onnx else None,
+        files={name: size for name, (_, size) in entry.files.items()},
+        notes=notes,
+        agreement=_agreement(records[plan.proof].facts) if plan.proof else {},
+        note="; ".join(entry.notes) or None,
+        verdict=verdict,
+    )
+
+
+def _tried(attempt: Any) -> str:
+    if not isinstance(attempt, dict):
+        return str(attempt)
+    return ", ".join(f"{name} {value}" for name, value in attempt.items() if value is not None)
+
+
+def _agreement(facts: Mapping[str, Any]) -> dict[str, float]:
+    """The worst figure over all outputs, whichever way is worse."""
+    outputs = facts.get("agreement", {}).values()
+    least = {
+        name: min(o[key] for o in outputs if key in o)
+        for name, key in (("cosine", "cosine_min"), ("cosine_mean", "cosine_mean"))
+        if any(key in o for o in outputs)
+    }
+    most = {
+        name: max(o[name] for o in outputs if name in o)
+        for name in ("relative", "mismatch")
+        if any(name in o for o in outputs)
+    }
+    return {**least, **most}

@@ -1,0 +1,140 @@
+"""Verdicts that are remembered: which version is proven, and which must go to the server.
+
+A verdict is a result like any other: its key names the version's files, its goldens and
+bounds, its members where it is an ensemble, the server, and the code of the checks.
+Only passing ones are kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from builder.engine import digests
+from builder.plan.action import digest
+from builder.plan.evaluate import Record
+from builder.validation.verdict import Finding, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from builder.build.context import Context
+    from builder.repository.manifest import ModelEntry, VersionEntry
+
+CHECKS = (
+    "builder.validation.live",
+    "builder.validation.probes.identity",
+    "builder.build.subjects",
+    "builder.servers.embedded",
+    "builder.servers.backends.onnxruntime.model",
+)
+
+
+class Verdicts:
+    """The verdicts of a build's versions, by model and version."""
+
+    def __init__(
+        self,
+        context: Context,
+        entries: Mapping[str, ModelEntry],
+        records: Mapping[str, Record],
+    ) -> None:
+        self._store = context.store
+        self._ingredients = {
+            (model, version): _ingredients(context, entries, records, model, version)
+            for model, entry in entries.items()
+            for version in entry.versions
+        }
+        self.known: dict[tuple[str, str], Verdict] = {}
+        for place, ingredients in self._ingredients.items():
+            record = self._store.find(digest(ingredients))
+            if record:
+                self.known[place] = _decode(record.facts)
+
+    def missing(self) -> list[str]:
+        """The models that have a version without a verdict."""
+        return list(dict.fromkeys(m for m, v in self._ingredients if (m, v) not in self.known))
+
+    def learn(self, verdicts: Sequence[Verdict]) -> None:
+        """Takes new verdicts in, and keeps those that passed."""
+        for verdict in verdicts:
+            place = (verdict.model, verdict.version)
+            self.known[place] = verdict
+            if verdict.passed:
+                ingredients = self._ingredients[place]
+                facts = asdict(verdict)
+                record = Record(digest(ingredients), {}, facts, {}, ingredients)
+                self._store.keep(f"validate {verdict.model} {verdict.version}", record)
+
+    def into(self, entries: Mapping[str, ModelEntry]) -> dict[str, ModelEntry]:
+        """The entries with their verdicts, as the manifest says them."""
+        return {
+            model: replace(
+                entry,
+                versions={
+                    version: replace(own, verdict=_said(self.known.get((model, version)), own))
+                    for version, own in entry.versions.items()
+                },
+            )
+            for model, entry in entries.items()
+        }
+
+
+def _said(verdict: Verdict | None, entry: VersionEntry) -> dict[str, Any]:
+    if verdict is None:
+        return entry.verdict
+    checks = [finding.check for finding in verdict.findings]
+    return {"passed": verdict.passed, "server": verdict.server, "checks": checks}
+
+
+def _ingredients(
+    context: Context,
+    entries: Mapping[str, ModelEntry],
+    records: Mapping[str, Record],
+    model: str,
+    version: str,
+) -> dict[str, Any]:
+    plan = context.graph.models[model]
+    spec = context.project.models.get(model) or context.project.ensembles[model]
+    own = next(v for v in plan.versions if v.version == version)
+    asked = {"tolerance", "timeout", "accuracy", "slo", "dims"}
+    heldout = records[plan.heldout].digest if plan.heldout else None
+    return {
+        "stage": "validate",
+        "params": {
+            "model": model,
+            "version": version,
+            "precision": own.precision,
+            "tree": sorted([name, sha] for name, (sha, _) in entries[model].tree()),
+            "members": _members(context, entries, model),
+            "spec": spec.model_dump(mode="json", include=asked),
+            "overrides": _overrides(spec, version),
+        },
+        "files": {},
+        "inputs": {"goldens": entries[model].versions[version].goldens, "heldout": heldout},
+        "tools": {
+            **{f"server {n}": v for n, v in context.runtime.items()},
+            **{n: digests.distribution(n) or "" for n in ("numpy", "tritonclient")},
+            "builder": digests.code(*CHECKS),
+        },
+    }
+
+
+def _overrides(spec: Any, version: str) -> Any:
+    versions = getattr(spec, "versions", {})
+    return versions[version].model_dump(mode="json") if version in versions else None
+
+
+def _members(context: Context, entries: Mapping[str, ModelEntry], model: str) -> list[Any]:
+    """The trees of everything below an ensemble."""
+    spec = context.project.ensembles.get(model)
+    found: list[Any] = []
+    for step in spec.steps if spec else ():
+        tree = sorted([name, sha] for name, (sha, _) in entries[step.model].tree())
+        found.append([step.model, tree, _members(context, entries, step.model)])
+    return found
+
+
+def _decode(facts: Mapping[str, Any]) -> Verdict:
+    findings = tuple(Finding(**finding) for finding in facts["findings"])
+    return Verdict(**{**facts, "findings": findings})

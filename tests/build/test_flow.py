@@ -1,0 +1,329 @@
+"""What a build promises: only what changed is done again, and nothing is ever half there."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from builder.errors import BuilderError, InputError
+from builder.repository import manifest as manifests
+from tests.projects import ECHO_SOURCE, echo
+
+
+def repository(project):
+    return project / "repository" / "cpu"
+
+
+def snapshot(folder):
+    return {
+        p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+    }
+
+
+def test_the_manifest_names_every_file_with_its_digest(project, built):
+    echo(project)
+    outcome = built()
+    files = snapshot(repository(project))
+    del files["manifest.json"]
+    assert {name: sha for name, (sha, _) in outcome.manifest.tree()} == files
+    assert {"echo/config.pbtxt", "echo/1000000/model.py"} <= files.keys()
+
+
+def test_what_was_not_validated_says_so(project, built):
+    echo(project)
+    verdict = built().manifest.models["echo"].versions["1.0"].verdict
+    assert verdict == {"passed": False, "reason": "not validated"}
+
+
+def test_a_second_build_does_nothing(project, built):
+    echo(project)
+    first = built()
+    before = snapshot(repository(project))
+    second = built()
+    assert first.changed
+    assert first.ran
+    assert not second.changed
+    assert second.ran == ()
+    assert snapshot(repository(project)) == before
+
+
+def test_a_comment_in_a_spec_rebuilds_nothing(project, built):
+    folder = echo(project)
+    built()
+    spec = folder / "model.yaml"
+    spec.write_text("# a comment\n" + spec.read_text())
+    outcome = built()
+    assert outcome.ran == ()
+    assert not outcome.changed
+
+
+def test_a_change_in_one_model_leaves_the_others_alone(project, built):
+    echo(project, "one")
+    folder = echo(project, "two")
+    built()
+    (folder / "model.py").write_text((folder / "model.py").read_text() + "# changed\n")
+    assert built().ran == ("python two",)
+
+
+def test_an_output_that_comes_out_the_same_stops_the_rebuild(project, built):
+    folder = echo(project)
+    built()
+    (folder / "source.py").write_text(ECHO_SOURCE + "\n# same samples\n")
+    assert built().ran == ("reference echo",)
+
+
+def test_changed_samples_reach_everything_made_of_them(project, built):
+    folder = echo(project)
+    built()
+    (folder / "source.py").write_text(ECHO_SOURCE.replace("[5, 6]", "[5, 7]"))
+    assert built().ran == ("reference echo", "config echo")
+
+
+def test_a_module_that_the_source_imports_is_found_out(project, built, command):
+    folder = echo(project, source="import helper\n" + ECHO_SOURCE)
+    (folder / "helper.py").write_text("VALUE = 1\n")
+    built()
+    assert built().ran == ()
+    (folder / "helper.py").write_text("VALUE = 2\n")
+    out, _ = command("plan").communicate(timeout=60)
+    assert "miss  reference echo  models/echo/helper.py changed" in out
+    assert built().ran == ("reference echo",)
+
+
+def test_a_build_of_some_keeps_the_others(project, built):
+    echo(project, "one")
+    echo(project, "two")
+    everything = built().manifest
+    folder = echo(project, "two", ECHO_SOURCE.replace("[5, 6]", "[5, 7]"))
+    assert folder.exists()
+    outcome = built("two")
+    assert outcome.manifest.models.keys() == {"one", "two"}
+    assert outcome.manifest.models["one"] == everything.models["one"]
+    assert outcome.manifest.models["two"] != everything.models["two"]
+
+
+def test_a_model_that_is_gone_leaves_the_repository(project, built):
+    echo(project, "one")
+    folder = echo(project, "two")
+    built()
+    for file in folder.iterdir():
+        file.unlink()
+    folder.rmdir()
+    assert built().manifest.models.keys() == {"one"}
+    assert not (repository(project) / "two").exists()
+
+
+def test_two_folders_and_two_stores_give_the_same_bytes(tmp_path, project, built, monkeypatch):
+    echo(project)
+    built()
+    elsewhere = tmp_path / "else" / "where"
+    elsewhere.mkdir(parents=True)
+    echo(elsewhere)
+    monkeypatch.setenv("TRITON_BUILDER_CACHE", str(tmp_path / "another"))
+    from builder.build.context import context
+    from builder.build.flow import Options, build
+
+    quiet = Options(jobs=2, validate=False, say=lambda _: None, on_event=lambda _: None)
+    build(context(elsewhere, None), quiet)
+    assert snapshot(repository(elsewhere)) == snapshot(repository(project))
+
+
+def test_a_file_altered_in_the_repository_is_put_right(project, built):
+    echo(project)
+    built()
+    before = snapshot(repository(project))
+    altered = repository(project) / "echo" / "config.pbtxt"
+    altered.unlink()
+    altered.write_text("tampered")
+    (repository(project) / "echo" / "stray").write_text("stray")
+    assert built().changed
+    assert snapshot(repository(project)) == before
+
+
+def test_a_corrupt_blob_is_dropped_and_made_anew(project, built, cache_folder):
+    folder = echo(project)
+    digest = built().manifest.models["echo"].versions["1.0"].files["model.py"][0]
+    blob = cache_folder / "store" / "blobs" / digest[:2] / digest
+    content = blob.read_bytes()
+    blob.unlink()
+    blob.write_bytes(b"x" * len(content))
+    (folder / "source.py").write_text(ECHO_SOURCE.replace("[5, 6]", "[5, 7]"))
+    with pytest.raises(BuilderError, match="corrupt"):
+        built()
+    assert built().changed
+    assert (repository(project) / "echo/1000000/model.py").read_bytes() == content
+
+
+def test_a_failed_build_leaves_the_last_good_tree(project, built):
+    folder = echo(project)
+    built()
+    before = snapshot(repository(project))
+    (folder / "source.py").write_text(ECHO_SOURCE + "\nraise ValueError('broken')\n")
+    with pytest.raises(BuilderError) as caught:
+        built()
+    assert "models/echo/source.py:12" in str(caught.value)
+    assert snapshot(repository(project)) == before
+    assert [p.name for p in repository(project).parent.iterdir() if ".new-" in p.name] == []
+
+
+def test_one_failure_does_not_hide_another(project, built):
+    echo(project, "one", "raise ValueError('first')\n" + ECHO_SOURCE)
+    echo(project, "two", "raise ValueError('second')\n" + ECHO_SOURCE)
+    with pytest.raises(BuilderError) as caught:
+        built()
+    assert "first" in str(caught.value)
+    assert "second" in str(caught.value)
+
+
+def test_a_failure_is_not_remembered(project, built):
+    folder = echo(project)
+    flag = project / "flag"
+    reading = f"import pathlib\nif not pathlib.Path({str(flag)!r}).exists(): raise ValueError\n"
+    (folder / "source.py").write_text(reading + ECHO_SOURCE)
+    with pytest.raises(BuilderError):
+        built()
+    flag.touch()
+    assert built().changed
+
+
+def test_a_folder_that_is_not_ours_is_never_touched(project, built):
+    echo(project)
+    folder = repository(project)
+    folder.mkdir(parents=True)
+    (folder / "thesis.tex").write_text("years of work")
+    with pytest.raises(InputError, match="not written by triton-builder") as caught:
+        built()
+    assert caught.value.found == "thesis.tex"
+    assert (folder / "thesis.tex").read_text() == "years of work"
+
+
+def test_a_file_where_the_repository_belongs(project, built):
+    echo(project)
+    repository(project).parent.mkdir()
+    repository(project).write_text("a file")
+    with pytest.raises(InputError, match="in the way"):
+        built()
+
+
+def test_weights_with_a_wrong_digest(project, built):
+    folder = echo(project)
+    (folder / "w.bin").write_bytes(b"other weights")
+    spec = folder / "model.yaml"
+    spec.write_text(spec.read_text() + f"weights: w.bin\nweights_sha256: {'0' * 64}\n")
+    with pytest.raises(InputError, match="another digest") as caught:
+        built()
+    assert caught.value.where == "models/echo/w.bin"
+    assert caught.value.expected == "0" * 64
+
+
+SLOW = "import time, pathlib\npathlib.Path({mark!r}).touch()\ntime.sleep({seconds})\n"
+
+
+def slow(project, seconds=30.0):
+    mark = project.parent / "started"
+    echo(project, source=SLOW.format(mark=str(mark), seconds=seconds) + ECHO_SOURCE)
+    return mark
+
+
+def wait_for(path, seconds=30):
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < end, f"{path} never came"
+        time.sleep(0.02)
+
+
+def children(pid):
+    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False)
+    return [int(line) for line in found.stdout.split()]
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def gone(pids, seconds=2):
+    end = time.monotonic() + seconds
+    while any(alive(pid) for pid in pids) and time.monotonic() < end:
+        time.sleep(0.02)
+    return not any(alive(pid) for pid in pids)
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130)])
+def test_an_interrupt_ends_everything_within_two_seconds(project, command, sent, code):
+    mark = slow(project)
+    process = command("build", "--no-validate")
+    wait_for(mark)
+    workers = children(process.pid)
+    start = time.monotonic()
+    process.send_signal(sent)
+    _, err = process.communicate(timeout=20)
+    assert time.monotonic() - start < 2
+    assert process.returncode == code
+    assert "interrupted; what was finished is kept" in err
+    assert "Traceback" not in err
+    assert gone(workers)
+    assert not repository(project).exists()
+
+
+def test_a_killed_build_leaves_no_worker_and_the_next_one_finishes(project, command, built):
+    mark = slow(project)
+    process = command("build", "--no-validate")
+    wait_for(mark)
+    workers = children(process.pid)
+    process.kill()
+    process.communicate()
+    assert gone(workers)
+    echo(project)
+    assert built().changed
+
+
+def test_two_builds_at_once_do_each_action_once(project, command):
+    mark = slow(project, seconds=1.0)
+    first = command("build", "--no-validate", "--json")
+    wait_for(mark)
+    second = command("build", "--no-validate", "--json")
+    one, _ = first.communicate(timeout=60)
+    two, err = second.communicate(timeout=60)
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert "waiting for it" in err
+    assert json.loads(one)["ran"]
+    assert json.loads(two)["ran"] == []
+
+
+def test_a_full_disk_says_so_and_loses_nothing(project, tmp_path, command, monkeypatch):
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(small)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a small file system can be mounted by root only")
+    try:
+        monkeypatch.setenv("TRITON_BUILDER_CACHE", str(small))
+        big = "def files():\n    return {'big': bytes(2_000_000)}\n"
+        folder = echo(project, source=big + ECHO_SOURCE)
+        spec = folder / "model.yaml"
+        spec.write_text(spec.read_text() + "files: source.py:files\n")
+        process = command("build", "--no-validate")
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert "the disk is full" in err
+        assert "TRITON_BUILDER_CACHE" in err
+        assert "Traceback" not in err
+        assert not repository(project).exists()
+    finally:
+        subprocess.run(["umount", "-l", str(small)], check=True)
+
+
+def test_a_manifest_survives_its_own_encoding(project, built):
+    echo(project)
+    manifest = built().manifest
+    assert manifests.decode(manifest.encode(), "here") == manifest
