@@ -1,0 +1,315 @@
+"""The command line: parses, wires, prints. Nothing imports it.
+
+Exit codes: 0 done; 1 the work failed; 2 the input is wrong; 3 something needed is missing;
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from builder import __version__
+from builder.console import Console
+from builder.errors import BuilderError, InputError, SeveralError
+
+if TYPE_CHECKING:
+    from builder.build.context import Context
+    from builder.build.flow import Outcome
+
+INTERRUPTED = 130
+
+names_argument = click.argument("names", nargs=-1)
+target_option = click.option("--target", "-t", metavar="T", help="A target of pyproject.toml.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="triton-builder")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.option(
+    "--project",
+    "-C",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(),
+    help="The project's folder; found from here upwards by default.",
+)
+@click.pass_context
+def cli(context: click.Context, *, debug: bool, project: Path) -> None:
+    """Build, prove and serve NVIDIA Triton model repositories."""
+    context.obj = {"debug": debug, "start": project}
+
+
+def main() -> NoReturn:
+    """The entry point of the command `triton-builder`."""
+    signal.signal(signal.SIGTERM, _terminated)
+    debug = "--debug" in sys.argv
+    try:
+        code = cli(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except BuilderError as e:
+        _fail(e, debug=debug)
+    except click.ClickException as e:
+        e.show()
+        sys.exit(InputError.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        print("\ninterrupted; what was finished is kept", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as e:
+        if debug:
+            raise
+        print(
+            f"error: {type(e).__name__}: {e}\n"
+            "  this is a bug of triton-builder; run again with --debug for the traceback",
+            file=sys.stderr,
+        )
+        sys.exit(1)
+
+
+def _terminated(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _fail(error: BuilderError, *, debug: bool) -> NoReturn:
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
+    if "--json" in sys.argv:
+        errors = error.errors if isinstance(error, SeveralError) else (error,)
+        print(json.dumps({"errors": [e.as_dict() for e in errors]}, indent=2))
+    _print_error(error)
+    sys.exit(error.exit_code)
+
+
+def _print_error(error: BuilderError) -> None:
+    if sys.stderr.isatty():
+        from rich.console import Console as Terminal
+
+        Terminal(stderr=True).print(f"[bold red]error[/]: {_escaped(error)}", highlight=False)
+    else:
+        print(f"error: {error}", file=sys.stderr)
+
+
+def _escaped(error: BuilderError) -> str:
+    from rich.markup import escape
+
+    return escape(str(error))
+
+
+@cli.command()
+@json_option
+@click.pass_obj
+def check(options: dict[str, Any], *, as_json: bool) -> None:
+    """Read and check all specs. Fast: imports nothing heavy."""
+    from builder.spec import project as projects
+
+    project = projects.load(projects.find(options["start"]))
+    for name, spec in project.models.items():
+        if spec.config:
+            from builder.triton.config import check_overrides
+
+            place = project.documents[name].where(("config",))
+            check_overrides(spec.config, place)
+    found = {
+        "models": {n: list(s.served) for n, s in project.models.items()},
+        "ensembles": {n: [s.version] for n, s in project.ensembles.items()},
+        "targets": list(project.settings.targets),
+    }
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    print(f"{len(project.models)} models and {len(project.ensembles)} ensembles are well-formed")
+
+
+@cli.command()
+@names_argument
+@target_option
+@json_option
+@click.pass_obj
+def plan(
+    options: dict[str, Any], *, names: tuple[str, ...], target: str | None, as_json: bool
+) -> None:
+    """Show what would be built, and why each action is not a hit."""
+    from builder.build.context import context
+    from builder.plan.evaluate import evaluate
+    from builder.spec.project import find
+
+    here = context(find(options["start"]), target, names)
+    decisions = evaluate(here.graph, here.files, here.store)
+    if as_json:
+        rows = [
+            {"action": d.action.id, "hit": d.hit, "key": d.key, "reason": d.reason or None}
+            for d in decisions
+        ]
+        print(json.dumps({"target": here.target_name, "actions": rows}, indent=2))
+        return
+    width = max(len(d.action.id) for d in decisions)
+    for d in decisions:
+        print(f"{'hit ' if d.hit else 'miss'}  {d.action.id:<{width}}  {d.reason}".rstrip())
+    todo = sum(not d.hit for d in decisions)
+    print(f"{todo} of {len(decisions)} actions to do for target {here.target_name}")
+
+
+@cli.command()
+@names_argument
+@target_option
+@click.option("--jobs", "-j", type=click.IntRange(1), help="Actions at once; default: the cores.")
+@click.option(
+    "--executor", type=click.Choice(["local", "ray"]), default="local", help="Where actions run."
+)
+@click.option("--no-validate", is_flag=True, help="Do not ask a live server; marked so.")
+@json_option
+@click.pass_obj
+def build(  # noqa: PLR0913 - the command's options
+    options: dict[str, Any],
+    *,
+    names: tuple[str, ...],
+    target: str | None,
+    jobs: int | None,
+    executor: str,
+    no_validate: bool,
+    as_json: bool,
+) -> None:
+    """Build, prove on a live server, and swap repository/<target>/ in."""
+    from builder.build.context import context
+    from builder.build.flow import NotProvenError, Options
+    from builder.build.flow import build as run
+    from builder.spec.project import find
+
+    if executor != "local":
+        raise InputError(
+            "the ray executor is not there yet",
+            where="--executor",
+            found=executor,
+            expected="local",
+        )
+    here = context(find(options["start"]), target, names)
+    with Console() as console:
+        how = Options(
+            jobs=jobs or len(os.sched_getaffinity(0)),
+            validate=not no_validate,
+            say=console.say,
+            on_event=console.on_event,
+        )
+        try:
+            outcome = run(here, how)
+        except NotProvenError as e:
+            _report(here, e.outcome, as_json=as_json)
+            raise
+    if not outcome.changed and not as_json:
+        print(f"repository/{here.target_name} is up to date ({outcome.manifest.digest[:19]})")
+        return
+    _report(here, outcome, as_json=as_json)
+
+
+@cli.command()
+@names_argument
+@target_option
+@click.option(
+    "--repository",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The repository to validate; default: repository/<target>.",
+)
+@json_option
+@click.pass_obj
+def validate(
+    options: dict[str, Any],
+    *,
+    names: tuple[str, ...],
+    target: str | None,
+    repository: Path | None,
+    as_json: bool,
+) -> None:
+    """Run every check again on a live server."""
+    from builder.build.context import context
+    from builder.build.flow import NotProvenError
+    from builder.build.flow import validate as run
+    from builder.spec.project import find
+
+    here = context(find(options["start"]), target, names)
+    with Console() as console:
+        try:
+            outcome = run(here, (repository or here.repository).resolve(), console.say)
+        except NotProvenError as e:
+            _report(here, e.outcome, as_json=as_json)
+            raise
+    _report(here, outcome, as_json=as_json)
+
+
+@cli.command()
+@target_option
+@click.option("--http-port", type=click.IntRange(1, 65535), help="Default: a free one.")
+@click.option("--grpc-port", type=click.IntRange(1, 65535), help="Default: a free one.")
+@click.option("--metrics-port", type=click.IntRange(1, 65535), help="Default: a free one.")
+@click.pass_obj
+def serve(
+    options: dict[str, Any],
+    *,
+    target: str | None,
+    http_port: int | None,
+    grpc_port: int | None,
+    metrics_port: int | None,
+) -> None:
+    """Run Triton on the built repository until stopped."""
+    from builder.build.context import context
+    from builder.repository.manifest import FILE
+    from builder.servers.foreground import serve as run
+    from builder.servers.ports import pick
+    from builder.spec.project import find
+
+    here = context(find(options["start"]), target)
+    if not (here.repository / FILE).is_file():
+        raise InputError(
+            "nothing is built",
+            where=f"repository/{here.target_name}",
+            fix=f"triton-builder build --target {here.target_name}",
+        )
+    given = (http_port, grpc_port, metrics_port)
+    ports = None
+    if any(given):
+        free = pick()
+        ports = (given[0] or free[0], given[1] or free[1], given[2] or free[2])
+    say = functools.partial(print, flush=True)
+    run(here.install(say), here.repository, ports, say)
+
+
+@cli.command()
+def schema() -> None:
+    """Print JSON Schema of model.yaml and ensemble.yaml, for editors."""
+    from builder.spec.ensemble import EnsembleSpec
+    from builder.spec.model import ModelSpec
+
+    both = {
+        "model.yaml": ModelSpec.model_json_schema(),
+        "ensemble.yaml": EnsembleSpec.model_json_schema(),
+    }
+    print(json.dumps(both, indent=2))
+
+
+def _report(here: Context, outcome: Outcome, *, as_json: bool) -> None:
+    """Leaves the report beside the repository, and prints what it says."""
+    from rich.console import Console as Terminal
+
+    from builder.build.reporting import leave, report
+    from builder.report.terminal import show
+
+    said = report(here, outcome)
+    files = leave(here, said)
+    if as_json:
+        print(json.dumps({"changed": outcome.changed, "ran": outcome.ran} | said.as_json()))
+        return
+    show(said, Terminal())
+    if outcome.changed:
+        print(f"repository/{here.target_name} is {outcome.manifest.digest[:19]}")
+    print(f"report: {', '.join(files)}")
