@@ -1,0 +1,1 @@
+"""What is measured, not asserted: `make bench` prints ratios out of one run."""
