@@ -190,7 +190,10 @@ def _explain(document: Document, kind: type[BaseModel], e: ValidationError) -> l
                 found=text if len(text) < 200 else None,  # noqa: PLR2004 - a screen's line or two
                 expected=expected or None,
             )
-    return [found[p] for p in sorted(found, key=lambda p: _line(document, p))]
+    # a field that is missing may be the one with the typo, which is told first
+    return [
+        found[p] for p in sorted(found, key=lambda p: (_line(document, p), p not in document.lines))
+    ]
 
 
 def _line(document: Document, place: Place) -> int:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from builder.errors import BuilderError, InputError, WorkFailedError
 from builder.spec.tolerance import Tolerance
-from builder.stages import goldens, onnx_graph, source
-from builder.stages.answers import adapter, answers
-from builder.stages.kernels import widen
-from builder.stages.proof import (
+from builder.stages import goldens
+from builder.stages.exporting import onnx_graph
+from builder.stages.exporting.kernels import widen
+from builder.stages.exporting.proof import (
     DisagreementError,
     KernelError,
     Question,
@@ -27,10 +27,12 @@ from builder.stages.proof import (
     proven_sizes,
     questions,
 )
-from builder.stages.signature import Signature
-from builder.stages.sizes import dynamic, examples, resized
-from builder.stages.usercode import importable, users_part
-from builder.stages.ways import WAYS, Case, Way
+from builder.stages.exporting.sizes import dynamic, examples, resized
+from builder.stages.exporting.ways import WAYS, Case, Way
+from builder.stages.usercode import source
+from builder.stages.usercode.answers import adapter, answers
+from builder.stages.usercode.blame import importable, users_part
+from builder.stages.usercode.signature import Signature
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
 
     from builder.stages.goldens import Golden
     from builder.stages.job import Job
-    from builder.stages.source import Loaded
+    from builder.stages.usercode.source import Loaded
 
     Arrays = Mapping[str, np.ndarray[Any, Any]]
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from builder.errors import WorkFailedError
-from builder.stages import artifact, goldens, linear
+from builder.stages import artifact, goldens
+from builder.stages.quantising import linear
 from builder.stages.score import Score, Standard, score
 
 if TYPE_CHECKING:

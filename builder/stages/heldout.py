@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from builder.errors import InputError
-from builder.stages import goldens, source
-from builder.stages.reads import named
+from builder.stages import goldens
+from builder.stages.usercode import source
+from builder.stages.usercode.reads import named
 
 if TYPE_CHECKING:
     from builder.stages.job import Job

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from builder.errors import WorkFailedError
-from builder.stages import artifact, goldens, linear, recurrent
-from builder.stages.calibration import ranges
-from builder.stages.recipes import COMFORT, Recipe, Subject, candidates
+from builder.stages import artifact, goldens
+from builder.stages.quantising import linear, recurrent
+from builder.stages.quantising.calibration import ranges
+from builder.stages.quantising.recipes import COMFORT, Recipe, Subject, candidates
 from builder.stages.score import Score, Standard, score
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from builder.stages.goldens import Golden
     from builder.stages.job import Job
-    from builder.stages.recipes import Effort
+    from builder.stages.quantising.recipes import Effort
 
 
 def run(job: Job) -> dict[str, object]:

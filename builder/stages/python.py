@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from builder.errors import InputError, MissingError
-from builder.stages import source
-from builder.stages.reads import named
+from builder.stages.usercode import source
+from builder.stages.usercode.reads import named
 
 if TYPE_CHECKING:
     from builder.stages.job import Job

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from builder.errors import InputError
-from builder.stages import goldens, source
-from builder.stages.answers import adapter, answers
+from builder.stages import goldens
 from builder.stages.goldens import Golden
-from builder.stages.signature import Signature
-from builder.stages.usercode import Place, blaming
+from builder.stages.usercode import source
+from builder.stages.usercode.answers import adapter, answers
+from builder.stages.usercode.blame import Place, blaming
+from builder.stages.usercode.signature import Signature
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

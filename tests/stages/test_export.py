@@ -14,7 +14,8 @@ import onnxruntime as ort
 import pytest
 
 from builder.errors import InputError, WorkFailedError
-from builder.stages import export, goldens, onnx_graph, reference
+from builder.stages import export, goldens, reference
+from builder.stages.exporting import onnx_graph
 from builder.stages.job import Job
 
 pytestmark = pytest.mark.export

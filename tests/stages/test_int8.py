@@ -8,8 +8,9 @@ import onnx
 import pytest
 
 from builder.errors import WorkFailedError
-from builder.stages import artifact, int8, linear, prove
+from builder.stages import artifact, int8, prove
 from builder.stages.goldens import Golden
+from builder.stages.quantising import linear
 from tests.stages import graphs
 from tests.stages.graphs import X, Y, helper, random, xs
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from builder.errors import InputError, MissingError
-from builder.stages import source
-from builder.stages.reads import named, recording
+from builder.stages.usercode import source
+from builder.stages.usercode.reads import named, recording
 
 if TYPE_CHECKING:
     from pathlib import Path

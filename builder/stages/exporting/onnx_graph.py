@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from builder.spec.tensor import Tensor
-    from builder.stages.signature import Signature
+    from builder.stages.usercode.signature import Signature
 
 FILE = "model.onnx"
 DATA = "model.onnx.data"

@@ -16,7 +16,7 @@ from builder.spec.tensor import BATCH
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from builder.stages.signature import Signature
+    from builder.stages.usercode.signature import Signature
 
     Array = np.ndarray[Any, Any]
     Arrays = Mapping[str, Array]

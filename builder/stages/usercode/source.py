@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from builder.errors import InputError
-from builder.stages.reads import named, recording
-from builder.stages.usercode import Place, blaming, forget
+from builder.stages.usercode.blame import Place, blaming, forget
+from builder.stages.usercode.reads import named, recording
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.errors import BuilderError, InputError, MissingError
-from builder.stages.reads import editable
+from builder.stages.usercode.reads import editable
 
 if TYPE_CHECKING:
     import types

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from builder.stages import artifact, linear
+from builder.stages import artifact
+from builder.stages.quantising import linear
 
 if TYPE_CHECKING:
     import onnx

@@ -15,10 +15,10 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from builder.stages.answers import plain_attention, tensor
-from builder.stages.onnx_graph import add_missing_inputs
-from builder.stages.plain import plain_operators, translations
-from builder.stages.sizes import dynamic
+from builder.stages.exporting.onnx_graph import add_missing_inputs
+from builder.stages.exporting.plain import plain_operators, translations
+from builder.stages.exporting.sizes import dynamic
+from builder.stages.usercode.answers import plain_attention, tensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     import torch
 
-    from builder.stages.signature import Signature
+    from builder.stages.usercode.signature import Signature
 
 TORCHSCRIPT_OPSET = 20
 """The newest opset that the TorchScript exporter writes."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from builder.stages.signature import Signature
+    from builder.stages.usercode.signature import Signature
 
     Array = np.ndarray[Any, Any]
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from builder.stages import convolution, linear, recurrent, rowwise
-from builder.stages.sensitivity import sensitive
+from builder.stages.quantising import convolution, linear, recurrent, rowwise
+from builder.stages.quantising.sensitivity import sensitive
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import onnx
 
-    from builder.stages.calibration import Range
     from builder.stages.goldens import Golden
+    from builder.stages.quantising.calibration import Range
 
 Effort = Literal["default", "accurate"]
 

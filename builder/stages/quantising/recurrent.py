@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.stages import artifact
-from builder.stages.convolution import quiet
-from builder.stages.folding import fold
+from builder.stages.quantising.convolution import quiet
+from builder.stages.quantising.folding import fold
 
 if TYPE_CHECKING:
     import onnx

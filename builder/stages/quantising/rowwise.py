@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from builder.stages import linear
-from builder.stages.smoothing import Smoothing, smooth
+from builder.stages.quantising import linear
+from builder.stages.quantising.smoothing import Smoothing, smooth
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     import onnx
 
-    from builder.stages.calibration import Range
-    from builder.stages.linear import Embedding, Layers, Linear
+    from builder.stages.quantising.calibration import Range
+    from builder.stages.quantising.linear import Embedding, Layers, Linear
 
     Array = np.ndarray[Any, Any]
 

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from builder.stages import linear
-from builder.stages.rowwise import scale_of
+from builder.stages.quantising import linear
+from builder.stages.quantising.rowwise import scale_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import onnx
 
-    from builder.stages.calibration import Range
-    from builder.stages.linear import Layers, Linear
+    from builder.stages.quantising.calibration import Range
+    from builder.stages.quantising.linear import Layers, Linear
 
 
 def sensitive(

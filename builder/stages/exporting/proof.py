@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from builder.spec.tolerance import Tolerance, resolve
 from builder.stages.agreement import compare
-from builder.stages.kernels import lacking
-from builder.stages.sizes import dynamic, one_apart, others, resized
+from builder.stages.exporting.kernels import lacking
+from builder.stages.exporting.sizes import dynamic, one_apart, others, resized
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from builder.spec.tolerance import OutputTolerance
     from builder.stages.goldens import Golden
-    from builder.stages.signature import Signature
+    from builder.stages.usercode.signature import Signature
 
     Arrays = Mapping[str, np.ndarray[Any, Any]]
 

@@ -1,0 +1,1 @@
+"""The user's own Python: loaded, called, watched, checked, and blamed at the right line."""
