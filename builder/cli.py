@@ -50,6 +50,7 @@ def cli(context: click.Context, *, debug: bool, project: Path) -> None:
 def main() -> NoReturn:
     """The entry point of the command `triton-builder`."""
     signal.signal(signal.SIGTERM, _terminated)
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "true")  # looking for them takes 20 ms
     debug = "--debug" in sys.argv
     try:
         code = cli(standalone_mode=False)
@@ -252,14 +253,16 @@ def validate(
 @click.option("--http-port", type=click.IntRange(1, 65535), help="Default: a free one.")
 @click.option("--grpc-port", type=click.IntRange(1, 65535), help="Default: a free one.")
 @click.option("--metrics-port", type=click.IntRange(1, 65535), help="Default: a free one.")
+@click.option("--verbose", "-v", is_flag=True, help="Show all that the server logs.")
 @click.pass_obj
-def serve(
+def serve(  # noqa: PLR0913 - the command's options
     options: dict[str, Any],
     *,
     target: str | None,
     http_port: int | None,
     grpc_port: int | None,
     metrics_port: int | None,
+    verbose: bool,
 ) -> None:
     """Run Triton on the built repository until stopped."""
     from builder.build.context import context
@@ -281,7 +284,7 @@ def serve(
         free = pick()
         ports = (given[0] or free[0], given[1] or free[1], given[2] or free[2])
     say = functools.partial(print, flush=True)
-    run(here.install(say), here.repository, ports, say)
+    run(here.install(say), here.repository, ports, say, verbose=verbose)
 
 
 @cli.command()

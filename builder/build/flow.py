@@ -68,6 +68,8 @@ def build(context: Context, options: Options) -> Outcome:
         BuilderError: something failed; the former repository is as it was.
     """
     with swap.claim(context.repository, options.say), ExitStack() as stack:
+        placed: dict[str, tuple[str, int]] = {}
+        stack.callback(_remember, context, placed)
         context.store.sweep()
         before = manifests.read(context.repository)
         records, ran = _run(context, options, stack)
@@ -89,7 +91,7 @@ def build(context: Context, options: Options) -> Outcome:
                 outcome = _outcome(manifest, records, ran, missing, verdicts, changed=False)
                 raise NotProvenError(outcome, failed)
         swap.swap_in(tree, context.repository, manifest)
-        context.store.files.save()
+        placed.update(manifest.tree())
         return _outcome(manifest, records, ran, missing, verdicts, changed=True)
 
 
@@ -143,8 +145,14 @@ def _run(
         runtime=runtime,
         say=listen,
     )
-    context.store.files.save()
     return records, tuple(ran)
+
+
+def _remember(context: Context, placed: Mapping[str, tuple[str, int]]) -> None:
+    """Keeps digests for the next build: last of all, when no more hard links come or go."""
+    for name, (digest, _) in placed.items():
+        context.store.files.learn(context.repository / name, digest)
+    context.store.files.save()
 
 
 def _kept(context: Context, before: Manifest | None) -> dict[str, ModelEntry]:

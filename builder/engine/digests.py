@@ -42,21 +42,38 @@ class FileDigests:
                 return hashlib.sha256(path.read_bytes()).hexdigest()
         except OSError:
             return MISSING
-        mark: list[object] = [stat.st_size, stat.st_mtime_ns, stat.st_ino, stat.st_ctime_ns]
+        mark = _mark(stat)
         known = self._index.get(str(path))
         if known and known[:4] == mark:
             return str(known[4])
         digest = sha256(path)
-        if time.time_ns() - stat.st_mtime_ns > SETTLED_NS:
+        self._keep(path, mark, stat.st_mtime_ns, digest)
+        return digest
+
+    def _keep(self, path: Path, mark: list[object], changed_ns: int, digest: str) -> None:
+        if time.time_ns() - changed_ns > SETTLED_NS:
             self._index[str(path)] = [*mark, digest]
             self._changed = True
-        return digest
+
+    def learn(self, path: Path, digest: str) -> None:
+        """Takes it from somebody who knows that a file has this digest."""
+        try:
+            stat = path.stat()
+        except OSError:
+            return
+        if stat.st_size > SMALL:
+            self._keep(path, _mark(stat), stat.st_mtime_ns, digest)
 
     def save(self) -> None:
         """Keeps the index for the next build. Losing it costs time only."""
         if self._changed:
             write_atomically(self._path, json.dumps(self._index).encode())
             self._changed = False
+
+
+def _mark(stat: os.stat_result) -> list[object]:
+    """What changes when a file does, also where its time stamp is put back (ctime)."""
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
 
 
 def of_read(read: str, project: Path, files: FileDigests) -> str:

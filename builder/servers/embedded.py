@@ -6,7 +6,6 @@ import contextlib
 import http.client
 import json
 import os
-import re
 import secrets
 import shutil
 import subprocess
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
 
 from builder.errors import InputError, WorkFailedError
+from builder.servers import log as logs
 from builder.servers import ports as port_numbers
 from builder.servers.ports import HOST
 from builder.servers.server import resident
@@ -35,8 +35,6 @@ SUPERVISOR = Path(__file__).with_name("supervise.py")
 ATTEMPTS = 5
 """How often ports are picked again when somebody else was quicker."""
 TICK = 0.05
-TAIL = 20
-COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # ONNX Runtime paints its warnings
 
 
 class EmbeddedServer:
@@ -130,7 +128,7 @@ class EmbeddedServer:
             size = os.fstat(descriptor).st_size
             # pread: the server writes at the offset that this file shares with it
             text = os.pread(descriptor, size, 0).decode(errors="replace")
-            self._log = COLOUR.sub("", text)
+            self._log = logs.COLOUR.sub("", text)
         return self._log
 
     def memory(self) -> int:
@@ -259,11 +257,13 @@ class EmbeddedServer:
         return mine.issuperset(self._ports)
 
     def _failed(self, problem: str) -> WorkFailedError:
+        refused = logs.refusals(self.log())
         return WorkFailedError(
-            problem,
+            f"tritonserver cannot load {' and '.join(refused)}" if refused else problem,
             where=", ".join(str(repository) for repository in self.repositories),
-            fix="mend what the log below says",
-            detail=_tail(self.log()),
+            fix="mend what is said below",
+            detail="\n".join(f"{name}: {why}" for name, why in refused.items())
+            or logs.tail(self.log()),
         )
 
     def _stop(self) -> None:
@@ -286,12 +286,6 @@ class EmbeddedServer:
         if self._output is not None:
             self._output.close()
             self._output = None
-
-
-def _tail(log: str) -> str:
-    """The last lines, without Triton's wide tables, which repeat what was said before."""
-    lines = [line[:1000] for line in log.splitlines() if line and line[0] not in "|+"]
-    return "\n".join(lines[-TAIL:])
 
 
 def _assemble(backends: Path, scratch: Path) -> Path:

@@ -6,7 +6,6 @@ An error in a spec names its line. Keys are taken as they are written, so that a
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -111,6 +110,8 @@ def parse(document: Document, kind: type[M]) -> M:
 
 def suggestion(word: str, known: Sequence[str]) -> str | None:
     """A fix that names the closest known word, if one is close."""
+    import difflib  # as slow to import as all of this package
+
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f"did you mean `{close[0]}`?" if close else None
 

@@ -8,7 +8,6 @@ proto3 would leave out and auto-complete would then fill in.
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import sys
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder.errors import InputError, MissingError
+from builder.spec.document import suggestion
 from builder.spec.tensor import BATCH
 from builder.triton.dtypes import BY_SPEC
 
@@ -188,12 +188,11 @@ def _merged(config: Any, params: Mapping[str, Any]) -> Any:
             )
         if field not in config.DESCRIPTOR.fields_by_name:
             known = list(config.DESCRIPTOR.fields_by_name)
-            close = difflib.get_close_matches(field, known, n=1)
             raise InputError(
                 f"ModelConfig has no field `{field}`",
                 where=where,
                 found=field,
-                fix=f"did you mean `{close[0]}`?" if close else "see Triton's model_config.proto",
+                fix=suggestion(field, known) or "see Triton's model_config.proto",
             )
     message = type(config)()
     try:
