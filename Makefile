@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: build-repo test test-fast test-campaign bench lint serve clean
+.PHONY: build-repo test test-fast bench lint serve clean
 
 build-repo: $(READY)
 	$(BIN)/triton-builder build

@@ -22,7 +22,7 @@ from builder.servers.ports import HOST
 from builder.servers.server import resident
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
     import psutil
@@ -53,6 +53,7 @@ class EmbeddedServer:
         ready_timeout: seconds until it must be live, loading included.
         drain: seconds between asking it to end and ending it. Nothing of it is kept, so
             there is nothing to wait for (unloading takes seconds), unless others use it.
+        while_starting: called again and again until it is live; its addresses stand then.
 
     Raises:
         InputError: a repository is no folder, or one of `ports` is taken.
@@ -69,6 +70,7 @@ class EmbeddedServer:
         ports: Ports | None = None,
         ready_timeout: float = 120,
         drain: float = 0,
+        while_starting: Callable[[], None] = lambda: None,
     ) -> None:
         self.installation = installation
         self.repositories = tuple(repositories)
@@ -77,6 +79,7 @@ class EmbeddedServer:
         self._given_ports = ports
         self._ready_timeout = ready_timeout
         self._drain = drain
+        self._while_starting = while_starting
         self._ports: Ports = ports or (0, 0, 0)
         self._process: subprocess.Popen[bytes] | None = None
         self._server: psutil.Process | None = None
@@ -233,6 +236,7 @@ class EmbeddedServer:
                 raise self._failed("tritonserver ended before it was live")
             if time.monotonic() > deadline:
                 raise self._failed(f"tritonserver is not live after {self._ready_timeout:g} s")
+            self._while_starting()
             time.sleep(TICK)
         self._server = next(iter(self._processes()), None)
 

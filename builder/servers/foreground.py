@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import time
 from typing import TYPE_CHECKING
 
@@ -13,7 +11,7 @@ from builder.servers import log as logs
 from builder.servers.embedded import EmbeddedServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from builder.servers.install import Installation
@@ -21,6 +19,8 @@ if TYPE_CHECKING:
 
 DRAIN = 10.0
 """Seconds that the server has to answer what it is at."""
+PATIENCE = 3600.0
+"""Seconds for loading: large models take minutes, and a person can press Ctrl-C."""
 TICK = 0.2
 
 
@@ -46,14 +46,28 @@ def serve(
         WorkFailedError: a model does not load, or the server ended by itself.
     """
     say(f"starting tritonserver {installation.server_version} ({installation.release})")
-    server = EmbeddedServer(installation, [repository], explicit=False, ports=ports, drain=DRAIN)
+    told: set[str] = set()
+
+    def tell() -> None:
+        for line in _standing(server, versions):
+            if line not in told:
+                told.add(line)
+                say(line)
+
+    versions = _versions(repository)
+    server = EmbeddedServer(
+        installation,
+        [repository],
+        explicit=False,
+        ports=ports,
+        ready_timeout=PATIENCE,
+        drain=DRAIN,
+        while_starting=tell,
+    )
     try:
         with server:
-            for what in ("http", "grpc", "metrics"):
-                say(f"{what:<8} {getattr(server, what)}")
-            for line in _models(server, repository):
-                say(line)
-            say("serving until Ctrl-C")
+            tell()
+            say("ready; Ctrl-C stops it")
             _follow(server, say, verbose=verbose)
     except KeyboardInterrupt:
         say("stopped")
@@ -66,39 +80,25 @@ def serve(
     )
 
 
-def _models(server: EmbeddedServer, repository: Path) -> list[str]:
-    """A line for each model: its state, and its versions as written and as Triton numbers them."""
+def _versions(repository: Path) -> dict[str, str]:
+    """By model: its versions as they are written, and as Triton numbers them."""
     built = manifest.read(repository)
-    written = {
-        (model, str(version.number)): f"{name} ({version.number})"
+    return {
+        model: ", ".join(f"{name} ({one.number})" for name, one in entry.versions.items())
         for model, entry in (built.models.items() if built else ())
-        for name, version in entry.versions.items()
     }
-    index = _index(server.http)
-    width = max((len(model) for model, _ in index), default=0)
-    states: dict[str, dict[str, str]] = {}
-    for (model, version), state in index.items():
-        states.setdefault(model, {})[written.get((model, version), version)] = state
+
+
+def _standing(server: EmbeddedServer, versions: Mapping[str, str]) -> list[str]:
+    """Where it will answer, and a line for each model that has loaded."""
+    width = max(map(len, versions), default=0)
     return [
-        f"{'/'.join(sorted(set(versions.values())))}  {model:<{width}}  {', '.join(versions)}"
-        for model, versions in sorted(states.items())
+        *(f"{what:<8} {getattr(server, what)}" for what in ("http", "grpc", "metrics")),
+        *(
+            f"loaded   {model:<{width}}  {versions.get(model, '')}".rstrip()
+            for model in logs.loaded(server.log())
+        ),
     ]
-
-
-def _index(address: str) -> dict[tuple[str, str], str]:
-    """The state of each version that the server knows, by model and number."""
-    connection = http.client.HTTPConnection(address, timeout=10)
-    try:
-        connection.request("POST", "/v2/repository/index")
-        listed = json.loads(connection.getresponse().read())
-    except (OSError, http.client.HTTPException):  # it died; whoever follows its log will tell
-        return {}
-    finally:
-        connection.close()
-    states = {
-        (one["name"], one["version"]): one.get("state", "") for one in listed if "version" in one
-    }
-    return dict(sorted(states.items(), key=lambda item: (item[0][0], int(item[0][1]))))
 
 
 def _follow(server: EmbeddedServer, say: Callable[[str], None], *, verbose: bool) -> None:

@@ -1,4 +1,4 @@
-"""What tritonserver's log says: which models it refused and why, its trouble, its last words."""
+"""What tritonserver's log says: which models loaded, which not and why, trouble, last words."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # ONNX Runtime paints its warnings
 REFUSED = re.compile(r"\"failed to load '(?P<model>[^']+)' version (?P<version>\d+): (?P<why>.*)\"")
+LOADED = re.compile(r"\"successfully loaded '([^']+)'\"")
 UNREADABLE = re.compile(r"\"Poll failed for model directory '(?P<model>[^']+)': (?P<why>.*)\"")
 TRACE = r"\n\nAt:"
 """After it, a Python model's error says where in its code; written as Triton escapes it."""
@@ -20,6 +21,11 @@ def refusals(log: str) -> dict[str, str]:
         name: why.partition(TRACE)[0].replace("Internal: TritonModelException: ", "").strip()
         for name, why in found.items()
     }
+
+
+def loaded(log: str) -> list[str]:
+    """The models that loaded, warm-up included, in that order."""
+    return LOADED.findall(log)
 
 
 def trouble(log: str) -> list[str]:

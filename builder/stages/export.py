@@ -16,7 +16,7 @@ from builder.errors import BuilderError, InputError, WorkFailedError
 from builder.spec.tolerance import Tolerance
 from builder.stages import goldens
 from builder.stages.exporting import onnx_graph
-from builder.stages.exporting.kernels import widen
+from builder.stages.exporting.kernels import widen, widen_recent
 from builder.stages.exporting.proof import (
     DisagreementError,
     KernelError,
@@ -160,15 +160,14 @@ def _attempt(way: Way, work: _Work) -> _Proven:
     limit = params.get("external_data_above", onnx_graph.EXTERNAL_ABOVE)
     path = onnx_graph.save(model, work.job.out, limit)
     tolerance = Tolerance.model_validate(params.get("tolerance") or {})
-    widened: list[str] = []
+    widened = sorted(widen_recent(path))
     try:
         while True:
             try:
                 figures = prove(path, work.asked, signature, tolerance)
                 return _Proven(way, model.opset_imports[""], model.ir_version, figures, widened)
             except KernelError as error:
-                external = (work.job.out / onnx_graph.DATA).exists()
-                more = set() if external else widen(path, error.operator, widened)
+                more = widen(path, error.operator, widened)
                 if not more:
                     raise
                 widened += sorted(more)

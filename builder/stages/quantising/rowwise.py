@@ -147,7 +147,8 @@ class _Rewrite:
     def linear(self, one: Linear) -> None:
         """Writes a layer: quantised product, its rows' ranges, outliers, bias."""
         lopsided = self.activation(one.input)
-        data, result = f"{PREFIX}.{one.input}", f"{PREFIX}.{one.output}"
+        # an output's own values: as the next layer's activation it has others of these names
+        data, result = f"{PREFIX}.{one.input}", f"{PREFIX}.{one.output}.made"
         number, smoothing = self.smoothings[one.input]
         weight = f"{one.weight}.{number}" + (".t" if one.transposed else "")
         weight += "" if one.factor == 1.0 else f".{one.factor:g}"
@@ -255,7 +256,7 @@ class _Rewrite:
 
     def embedding(self, one: Embedding) -> None:
         """Writes a table lookup: int8 rows and their scales, looked up side by side."""
-        table, result = f"{PREFIX}.{one.table}.rows", f"{PREFIX}.{one.output}"
+        table, result = f"{PREFIX}.{one.table}.rows", f"{PREFIX}.{one.output}.made"
         if f"{table}.scale" not in self.made:
             rows = self.array(one.table)
             scale = scale_of(np.abs(rows).max(axis=1, keepdims=True))

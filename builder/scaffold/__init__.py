@@ -1,0 +1,82 @@
+"""`triton-builder init`: a project, or a model in one, that builds as it is.
+
+Nothing that exists is overwritten.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib import resources
+from string import Template
+from typing import TYPE_CHECKING
+
+from builder.errors import InputError
+from builder.files import write_atomically
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+
+
+def project(root: Path) -> list[str]:
+    """Makes a folder a project; gives what was written.
+
+    Raises:
+        InputError: pyproject.toml exists without our table: it is the user's to change.
+    """
+    pyproject = root / "pyproject.toml"
+    text = _template("pyproject.toml")
+    written = []
+    if not pyproject.exists():
+        write_atomically(pyproject, text.encode())
+        written.append("pyproject.toml")
+    elif "[tool.triton-builder" not in pyproject.read_text(encoding="utf-8"):
+        raise InputError(
+            "pyproject.toml has no table for triton-builder",
+            where="pyproject.toml",
+            fix="add this to it, then run `triton-builder init` again",
+            detail=text,
+        )
+    for folder in ("models", "ensembles"):
+        if not (root / folder).is_dir():
+            (root / folder).mkdir(parents=True)
+            written.append(f"{folder}/")
+    ignore = root / ".gitignore"
+    lines = ignore.read_text(encoding="utf-8") if ignore.exists() else ""
+    if "/repository/" not in lines.splitlines():
+        write_atomically(ignore, f"{lines}/repository/\n".encode())
+        written.append(".gitignore")
+    return written
+
+
+def model(root: Path, name: str) -> list[str]:
+    """Writes a small model that builds, to be filled in; gives what was written.
+
+    Raises:
+        InputError: the name will not do, or there is such a model.
+    """
+    if not NAME.match(name):
+        raise InputError(
+            "not a name for a model",
+            where="command line",
+            found=name,
+            expected="letters, digits, `_`, `-` and `.`",
+        )
+    folder = root / "models" / name
+    for taken in (folder, root / "ensembles" / name):
+        if taken.exists():
+            raise InputError(
+                f"there is a `{name}` already",
+                where=f"{taken.parent.name}/{name}",
+                fix="choose another name; nothing was changed",
+            )
+    for file in ("model.yaml", "source.py"):
+        text = Template(_template(file)).substitute(name=name)
+        write_atomically(folder / file, text.encode())
+    return [f"models/{name}/model.yaml", f"models/{name}/source.py"]
+
+
+def _template(name: str) -> str:
+    place = resources.files(__package__).joinpath("templates", name)
+    return place.read_text(encoding="utf-8")

@@ -1,0 +1,33 @@
+import pytest
+
+from builder.errors import InputError
+from builder.scaffold import model, project
+from builder.spec.project import load
+
+
+def test_what_is_written_is_well_formed(tmp_path):
+    assert project(tmp_path) == ["pyproject.toml", "models/", "ensembles/", ".gitignore"]
+    assert model(tmp_path, "first") == ["models/first/model.yaml", "models/first/source.py"]
+    assert list(load(tmp_path).models) == ["first"]
+
+
+def test_nothing_is_overwritten(tmp_path):
+    project(tmp_path)
+    model(tmp_path, "first")
+    with pytest.raises(InputError, match="already"):
+        model(tmp_path, "first")
+    assert project(tmp_path) == []
+
+
+def test_a_pyproject_of_the_users_own_is_left_alone(tmp_path):
+    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'mine'\n")
+    with pytest.raises(InputError) as caught:
+        project(tmp_path)
+    assert "[tool.triton-builder.targets.cpu]" in caught.value.detail
+    assert (tmp_path / "pyproject.toml").read_text() == "[project]\nname = 'mine'\n"
+
+
+@pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "a b"])
+def test_names_that_will_not_do(tmp_path, name):
+    with pytest.raises(InputError):
+        model(tmp_path, name)
