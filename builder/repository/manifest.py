@@ -83,7 +83,12 @@ class Manifest:
 
     def encode(self) -> bytes:
         """The manifest's one form."""
-        text = json.dumps(asdict(self), indent=2, sort_keys=True, ensure_ascii=False)
+        value = asdict(self)
+        for model in value["models"].values():
+            model["files"] = _shown(model["files"])
+            for version in model["versions"].values():
+                version["files"] = _shown(version["files"])
+        text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
         return text.encode() + b"\n"
 
     @property
@@ -131,5 +136,9 @@ def _model(entry: Mapping[str, Any]) -> ModelEntry:
     return ModelEntry(entry["spec"], _outputs(entry["files"]), versions)
 
 
+def _shown(files: Outputs) -> dict[str, dict[str, str | int]]:
+    return {name: {"sha256": digest, "size": size} for name, (digest, size) in files.items()}
+
+
 def _outputs(files: Mapping[str, Any]) -> Outputs:
-    return {name: (digest, size) for name, (digest, size) in files.items()}
+    return {name: (content["sha256"], content["size"]) for name, content in files.items()}

@@ -20,7 +20,8 @@ class OutputTolerance(Frozen):
     Attributes:
         cosine: least cosine between a row of the answer and the golden's row.
         relative: greatest absolute difference, as a share of the golden's largest magnitude.
-        mismatch: greatest share of unequal elements, for integer, bool and string outputs.
+        mismatch: greatest share of unequal elements, for integer, bool and string outputs. Above
+            0, one element may always differ: an answer may be a single label.
     """
 
     cosine: Annotated[float, Field(ge=-1, le=1)] | None = None

@@ -16,7 +16,7 @@ from builder.errors import BuilderError, InputError, WorkFailedError
 from builder.spec.tolerance import Tolerance
 from builder.stages import goldens
 from builder.stages.exporting import onnx_graph
-from builder.stages.exporting.kernels import widen, widen_recent
+from builder.stages.exporting.kernels import keep_transposes, widen, widen_recent
 from builder.stages.exporting.proof import (
     DisagreementError,
     KernelError,
@@ -160,6 +160,7 @@ def _attempt(way: Way, work: _Work) -> _Proven:
     limit = params.get("external_data_above", onnx_graph.EXTERNAL_ABOVE)
     path = onnx_graph.save(model, work.job.out, limit)
     tolerance = Tolerance.model_validate(params.get("tolerance") or {})
+    keep_transposes(path)
     widened = sorted(widen_recent(path))
     try:
         while True:

@@ -80,7 +80,9 @@ def run(job: Job) -> dict[str, object]:
     for operators in (GUARDS, (*GUARDS, *SUMS)):
         try:
             model = _convert(source, operators, wide)
-            found = score(samples, artifact.answers(artifact.session(model), samples), standard)
+            # ONNX Runtime 1.32 crashes laying out a bidirectional GRU in fp16
+            running = artifact.session(model, layouts=False)
+            found = score(samples, artifact.answers(running, samples), standard)
         except WorkFailedError:
             raise
         except Exception as error:  # noqa: BLE001 - foreign tools; refused below if all fail

@@ -86,6 +86,12 @@ def score(goldens: Sequence[Golden], answers: Iterable[Arrays], standard: Standa
             used = max(used, _used(one, bounds, single=golden.outputs[name].shape[-1:] == (1,)))
             if one.reason is not None:
                 misses.append(Miss(number, name, one.reason))
+    for name, bounds in standard.bounds.items():
+        sizes = [golden.outputs[name].size for golden in goldens]
+        unequal = round(sum(a.mismatch * n for a, n in zip(found[name], sizes, strict=True)))
+        if unequal > max(1, (bounds.mismatch or 0.0) * sum(sizes)) and not misses:
+            reason = f"{unequal} of {sum(sizes)} elements differ over all samples"
+            misses.append(Miss(len(goldens) - 1, name, reason))
     return Score(
         {name: _figures(each) for name, each in found.items() if each}, tuple(misses), used
     )
@@ -97,7 +103,7 @@ def _figures(each: Sequence[Agreement]) -> dict[str, float]:
         "cosine_mean": float(np.mean([one.cosine for one in each])),
         "relative": max(one.relative for one in each),
     }
-    if mismatch := max(one.mismatch for one in each):
+    if mismatch := max(one.mismatch for one in each):  # of the worst sample
         figures["mismatch"] = mismatch
     return {kind: round(value, 6) for kind, value in figures.items()}
 

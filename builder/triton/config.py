@@ -103,7 +103,7 @@ def model_config(params: Mapping[str, Any], warmups: Sequence[Warmup] = ()) -> A
                 data_type=pb.DataType.Value(BY_SPEC[tensor["dtype"]].config),
                 dims=axes or [1],
             )
-            if not axes:
+            if not axes and batched and not params.get("steps"):
                 entry.reshape.SetInParent()
     _policy(config, params)
     if params.get("steps"):
@@ -135,7 +135,9 @@ def dims(shape: Sequence[int | str], *, batched: bool) -> list[int]:
     """A spec's shape as Triton's dims: without the batch, -1 for what varies.
 
     A model that does not batch keeps every axis. Where none is left, dims cannot say so: such a
-    tensor travels as one element (dims [1]) and is reshaped to [] for the backend.
+    tensor travels as one element (dims [1]) and is reshaped to [] for the backend. Not so in
+    ensembles, whose members do it, nor where nothing is batched: there Triton refuses an empty
+    reshape, and the ONNX Runtime backend takes one element for a scalar.
     """
     axes = list(shape[1:] if batched and shape[:1] == [BATCH] else shape)
     return [-1 if isinstance(size, str) else size for size in axes]

@@ -28,12 +28,15 @@ BROKEN = {
     "output_count": (SPEC, SOURCE.replace(FORWARD, "return self.inner(x), x")),
     "specialised": (
         SPEC,
-        SOURCE.replace(FORWARD, "return self.inner(x) * torch.ones(int(x.shape[0]), 1).numpy()[0]")
-        .replace("* torch.ones(int(x.shape[0]), 1).numpy()[0]", "+ len(x.tolist())"),
+        SOURCE.replace(
+            FORWARD, "return self.inner(x) * torch.ones(int(x.shape[0]), 1).numpy()[0]"
+        ).replace("* torch.ones(int(x.shape[0]), 1).numpy()[0]", "+ len(x.tolist())"),
     ),
     "tolerance": (
-        SPEC.replace('"1.0": {{precision: fp32}}', '"1.0": {{precision: int8, tolerance: '
-                     "{{cosine: 1.0, relative: 1.0e-9}}}}"),
+        SPEC.replace(
+            '"1.0": {{precision: fp32}}',
+            '"1.0": {{precision: int8, tolerance: {{cosine: 1.0, relative: 1.0e-9}}}}',
+        ),
         SOURCE,
     ),
     "not_finite": (SPEC, SOURCE.replace(FORWARD, "return self.inner(x) / 0 * 0")),

@@ -24,7 +24,9 @@ DEADLY = ECHO_MODEL.replace(
     "        return [",
 )
 LYING = ECHO_MODEL.replace(".as_numpy()", ".as_numpy() + 1")
-SLOW = ECHO_MODEL.replace("        return [", "        import time; time.sleep(20)\n        return [")
+SLOW = ECHO_MODEL.replace(
+    "        return [", "        import time; time.sleep(20)\n        return ["
+)
 
 
 @pytest.fixture

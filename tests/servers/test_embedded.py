@@ -286,9 +286,9 @@ def test_a_broken_model_says_why_it_does_not_load(installation, broken):
         assert client.is_server_live()
 
 
-def test_a_server_that_ends_at_start_fails_with_its_log(installation, broken):
+def test_a_server_that_ends_at_start_names_the_model_and_why(installation, broken):
     with (
-        pytest.raises(WorkFailedError, match="ended before it was live") as caught,
+        pytest.raises(WorkFailedError, match="cannot load broken, version 1") as caught,
         EmbeddedServer(installation, [broken], explicit=False),
     ):
         pass
@@ -303,21 +303,43 @@ def test_a_server_that_is_not_live_in_time_is_stopped(installation, repository):
     assert not server._scratch.exists()
 
 
-def test_serving_in_the_foreground_ends_with_ctrl_c(installation, repository):
+def serve_until_ready(installation, repository, **options):
+    """Serves in this thread, interrupted as by Ctrl-C as soon as it says it is ready."""
     said: list[str] = []
 
     def interrupt():
-        deadline = time.monotonic() + 20
-        while not any("Started Metrics" in line for line in said):
-            if time.monotonic() > deadline:
-                break
+        deadline = time.monotonic() + 60
+        while not any(line.startswith("ready") for line in said) and time.monotonic() < deadline:
             time.sleep(0.05)
+        time.sleep(0.5)
         signal.raise_signal(signal.SIGINT)
 
     stopper = threading.Thread(target=interrupt)
     stopper.start()
-    foreground.serve(installation, repository.root, None, said.append)
+    foreground.serve(installation, repository.root, None, said.append, **options)
     stopper.join()
-    assert any(line.startswith("http ") for line in said)
-    assert any("successfully loaded 'double'" in line for line in said)
+    return said
+
+
+def test_serving_in_the_foreground_ends_with_ctrl_c(installation, repository):
+    said = serve_until_ready(installation, repository)
+    first_words = " ".join(line.split()[0] for line in said)
+    assert first_words == "starting http grpc metrics loaded ready; stopping stopped"
+    assert "double" in said[4]
+
+
+def test_serving_tells_the_whole_log_where_asked(installation, repository):
+    said = serve_until_ready(installation, repository, verbose=True)
+    assert any("Started Metrics" in line for line in said)
     assert said[-1] == "stopped"
+
+
+def test_a_server_that_dies_while_serving_is_an_error(installation, repository):
+    def kill_when_ready(line):
+        if line.startswith("ready"):
+            for below in psutil.Process().children(recursive=True):
+                if below.name() == "tritonserver":
+                    below.kill()
+
+    with pytest.raises(WorkFailedError, match="ended by itself"):
+        foreground.serve(installation, repository.root, None, kill_when_ready)

@@ -8,6 +8,7 @@ inputs and outputs are cast.
 from __future__ import annotations
 
 import re
+import string
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -81,6 +82,34 @@ def widen_recent(path: Path) -> set[str]:
 
     model = onnx.load(path, load_external_data=False)
     return _rewritten(path, model, RECENT)
+
+
+def keep_transposes(path: Path) -> bool:
+    """Rewrites a file where a double product reads a Transpose; says whether it did.
+
+    ONNX Runtime fuses the two into FusedMatMul, whose CPU kernel 1.19 has for floats only. Said
+    as an Einsum, the transposition is not recognised.
+    """
+    import onnx.helper
+
+    model = onnx.load(path, load_external_data=False)
+    products = {name for n in model.graph.node if n.op_type == "MatMul" for name in n.input}
+    turned = [
+        (node, list(node.attribute[0].ints))
+        for node in model.graph.node
+        if node.op_type == "Transpose" and node.attribute and products.intersection(node.output)
+    ]
+    types = _types(model) if turned else {}
+    found = [(node, perm) for node, perm in turned if types.get(node.input[0]) == "DOUBLE"]
+    for node, perm in found:
+        letters = string.ascii_lowercase[: len(perm)]
+        equation = f"{letters}->{''.join(letters[axis] for axis in perm)}"
+        node.op_type = "Einsum"
+        del node.attribute[:]
+        node.attribute.append(onnx.helper.make_attribute("equation", equation))
+    if found:
+        path.write_bytes(model.SerializeToString(deterministic=True))
+    return bool(found)
 
 
 def _rewritten(

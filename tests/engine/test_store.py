@@ -1,0 +1,147 @@
+"""The store gives back what it took, or says that it cannot."""
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from builder.engine.digests import FileDigests, code
+from builder.engine.store import CorruptBlobError, Store
+from builder.files import sha256
+from builder.plan.evaluate import Record
+
+INGREDIENTS = {"stage": "s", "params": {}, "files": {}, "inputs": {}, "tools": {}}
+
+
+@pytest.fixture
+def store(tmp_path):
+    (tmp_path / "project").mkdir()
+    return Store(tmp_path / "store", tmp_path / "project")
+
+
+def taken(store, files):
+    with store.scratch() as folder:
+        for name, content in files.items():
+            path = folder / "out" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        return store.take(folder / "out")
+
+
+def record(outputs, reads=None):
+    return Record("k" * 64, outputs, {}, reads or {}, INGREDIENTS)
+
+
+@given(st.dictionaries(st.from_regex(r"[a-z]{1,8}(/[a-z]{1,8})?", fullmatch=True), st.binary()))
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_goes_in_comes_out(store, tmp_path, files):
+    files = {n: c for n, c in files.items() if not any(o.startswith(n + "/") for o in files)}
+    outputs = taken(store, files)
+    with store.scratch() as folder:
+        store.give(outputs, folder)
+        found = {n: (folder / n).read_bytes() for n in outputs}
+    assert found == files
+    assert {n: size for n, (_, size) in outputs.items()} == {n: len(c) for n, c in files.items()}
+
+
+def test_equal_content_is_kept_once(store):
+    outputs = taken(store, {"a": b"same", "b": b"same"})
+    assert outputs["a"] == outputs["b"]
+    assert len([p for p in (store.root / "blobs").rglob("*") if p.is_file()]) == 1
+
+
+def test_what_is_given_takes_no_second_room(store, tmp_path):
+    outputs = taken(store, {"a": b"content"})
+    store.give(outputs, tmp_path / "there")
+    there = (tmp_path / "there" / "a").stat()
+    assert there.st_ino == store.blob(outputs["a"][0]).stat().st_ino
+    assert there.st_mode & 0o222 == 0
+
+
+def test_a_corrupt_blob_is_dropped(store, tmp_path):
+    outputs = taken(store, {"a": b"content"})
+    blob = store.blob(outputs["a"][0])
+    blob.chmod(0o644)
+    blob.write_bytes(b"tampered")
+    with pytest.raises(CorruptBlobError):
+        store.give(outputs, tmp_path / "there")
+    assert not blob.exists()
+
+
+def test_a_record_is_found_by_its_key(store):
+    kept = record(taken(store, {"a": b"1"}))
+    store.keep("action", kept)
+    assert store.find(kept.key) == kept
+    assert store.find("other") is None
+    assert store.last("action") == INGREDIENTS
+
+
+def test_a_record_whose_blob_is_gone_is_no_hit(store):
+    kept = record(taken(store, {"a": b"1"}))
+    store.keep("action", kept)
+    store.blob(kept.outputs["a"][0]).unlink()
+    assert store.find(kept.key) is None
+
+
+def test_a_record_holds_only_while_its_reads_do(store):
+    path = store.project / "vocabulary.txt"
+    path.write_text("one")
+    kept = record(taken(store, {"a": b"1"}), {"vocabulary.txt": sha256(path)})
+    store.keep("action", kept)
+    assert store.find(kept.key) == kept
+    path.write_text("two")
+    assert store.find(kept.key) is None
+    assert store.stale(kept.key) == "vocabulary.txt"
+    other = record(taken(store, {"a": b"2"}), {"vocabulary.txt": sha256(path)})
+    store.keep("action", other)
+    assert store.find(kept.key) == other
+    path.write_text("one")
+    assert store.find(kept.key) == kept
+
+
+def test_a_torn_record_is_no_record(store):
+    kept = record(taken(store, {"a": b"1"}))
+    store.keep("action", kept)
+    (file,) = (store.root / "actions").rglob("*.json")
+    file.write_bytes(file.read_bytes()[:-20])
+    assert store.find(kept.key) is None
+
+
+def test_scratch_of_dead_processes_is_swept(store):
+    left = store.root / "tmp" / "999999999-dead"
+    left.mkdir(parents=True)
+    with store.scratch() as mine:
+        store.sweep()
+        assert mine.exists()
+    assert not left.exists()
+    assert not mine.exists()
+
+
+def test_a_large_file_is_hashed_again_when_it_changed_behind_its_time_stamp(tmp_path):
+    path, index = tmp_path / "large", tmp_path / "index.json"
+    path.write_bytes(bytes(1 << 20))
+    os.utime(path, (1, 1))
+    digests = FileDigests(index)
+    first = digests.of(path)
+    digests.save()
+    path.write_bytes(b"\1" * (1 << 20))
+    os.utime(path, (1, 1))
+    assert FileDigests(index).of(path) == sha256(path) != first
+
+
+def test_a_large_file_that_did_not_change_is_not_read(tmp_path):
+    path, index = tmp_path / "large", tmp_path / "index.json"
+    path.write_bytes(bytes(1 << 20))
+    os.utime(path, (1, 1))
+    digests = FileDigests(index)
+    digests.of(path)
+    digests.save()
+    known = FileDigests(index)
+    path.chmod(0o000)
+    assert known.of(path) != "missing" or os.geteuid() == 0
+
+
+def test_the_code_of_a_stage_includes_what_it_imports():
+    assert code("builder.stages.python") != code("builder.stages.config")
+    assert code("builder.stages.no_such_stage") == code("builder.stages.nor_this_one")

@@ -1,0 +1,35 @@
+from builder.servers import log
+
+LOG = (
+    'I1123 19:10:47.2 1 model_lifecycle.cc:472] "loading: fine:1"\n'
+    "E1123 19:10:47.2 1 model_repository_manager.cc:1460] \"Poll failed for model directory 'a': "
+    'failed to open text file for read config.pbtxt: No such file or directory"\n'
+    "E1123 19:10:47.9 1 model_lifecycle.cc:642] \"failed to load 'b' version 3: Internal: "
+    r"TritonModelException: no file\n\nAt:\n  model.py(63): initialize\n"
+    '"\n'
+    "I1123 19:10:47.9 1 model_lifecycle.cc:777] \"failed to load 'b'\"\n"
+    "I1123 19:10:48.0 1 model_lifecycle.cc:839] \"successfully loaded 'fine'\"\n"
+    "W1123 19:10:48.0 1 somewhere.cc:1] careful\n"
+    "+---+\n| b |\n+---+\n"
+    "error: creating server: Internal - failed to load all models\n"
+)
+
+
+def test_models_that_loaded():
+    assert log.loaded(LOG) == ["fine"]
+
+
+def test_models_that_did_not_and_why():
+    assert log.refusals(LOG) == {
+        "a": "failed to open text file for read config.pbtxt: No such file or directory",
+        "b, version 3": "no file",
+    }
+
+
+def test_trouble_is_warnings_and_errors():
+    assert [line[0] for line in log.trouble(LOG)] == ["E", "E", "W"]
+
+
+def test_the_tail_has_no_tables():
+    assert "|" not in log.tail(LOG)
+    assert log.tail(LOG).endswith("failed to load all models")
