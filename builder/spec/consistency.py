@@ -92,6 +92,13 @@ def _versions(spec: ModelSpec, document: Document) -> Iterator[InputError]:
 
 
 def _batches(spec: ModelSpec, document: Document) -> Iterator[InputError]:
+    if spec.timeout is not None and not (spec.batched and spec.batching):
+        yield document.error(
+            ("timeout",),
+            "a queue timeout, but requests of this model wait in no queue of a batcher",
+            expected=f"`{BATCH}` first in all shapes, and `batching` not false",
+            fix="remove `timeout`",
+        )
     sizes: list[tuple[Place, int]] = [(("warmup", i), b) for i, b in enumerate(spec.warmup)]
     if spec.batching:
         sizes += [(("batching", "preferred", i), b) for i, b in enumerate(spec.batching.preferred)]

@@ -24,12 +24,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Interface:
-    """What a member shows to an ensemble."""
+    """What a member shows to an ensemble.
+
+    `together` are outputs that must be asked for with all the others: wires of an ensemble that
+    its steps read as well. Triton 24.10 answers a request for some of the outputs only with
+    "unexpected deadlock" there (measured).
+    """
 
     inputs: Mapping[str, Tensor]
     outputs: Mapping[str, Tensor]
     dims: Mapping[str, Dim]
     versions: tuple[str, ...]
+    together: tuple[str, ...] = ()
 
     @property
     def batched(self) -> bool:
@@ -96,7 +102,16 @@ def check(
     if missing:
         return None, missing
     found = list(_types(spec, document, members, dims))
-    return Interface(spec.inputs, spec.outputs, dims, (spec.version,)), found
+    together = _together(spec, members)
+    return Interface(spec.inputs, spec.outputs, dims, (spec.version,), together), found
+
+
+def _together(spec: EnsembleSpec, members: Mapping[str, Interface]) -> tuple[str, ...]:
+    read = {wire for step in spec.steps for wire in step.inputs.values()}
+    for step in spec.steps:
+        if members[step.model].together:
+            read |= set(step.outputs.values())
+    return tuple(name for name in spec.outputs if name in read)
 
 
 def _members(
@@ -138,6 +153,16 @@ def _ports(
                     expected=", ".join(known),
                     fix=suggestion(name, list(known)),
                 )
+    missing = [name for name in member.outputs if name not in step.outputs]
+    if missing and member.together:
+        yield document.error(
+            ("steps", i, "outputs"),
+            f"outputs of {step.model} are left out, and it can only give all of them at once: its "
+            f"own steps read {', '.join(member.together)} as well, where Triton deadlocks",
+            found=", ".join(step.outputs),
+            expected=", ".join(member.outputs),
+            fix=f"wire {', '.join(missing)} too, as outputs of this ensemble if nothing reads them",
+        )
     for name in member.inputs:
         if name not in step.inputs:
             yield document.error(
@@ -191,6 +216,14 @@ def _readers_have_sources(
     for name in spec.inputs:
         if name not in read:
             yield document.error(("inputs", name), f"no step reads input `{name}`")
+    for wire, place in written.items():
+        if wire not in read and wire not in spec.outputs and wire not in spec.inputs:
+            yield document.error(
+                place,
+                f"nothing reads wire `{wire}`, and Triton refuses an ensemble with such a wire",
+                expected="a wire that a step reads or that is an output",
+                fix="leave it out of the step's outputs; a step need not wire them all",
+            )
     for name in spec.outputs:
         if name not in written or name in spec.inputs:
             yield document.error(

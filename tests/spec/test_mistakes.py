@@ -263,6 +263,40 @@ def test_output_that_nothing_writes(tmp_path):
     assert "no step writes output `Z`" in refused(tmp_path)
 
 
+def test_wire_that_nothing_reads(tmp_path):
+    spec = SPEC.replace("dims:", "  more: {{dtype: float32, shape: [batch, 3]}}\ndims:")
+    wired(tmp_path)
+    model(tmp_path, "first", spec=spec)
+    load(tmp_path)  # outputs may be left out
+    ensemble(tmp_path, "both", ENSEMBLE.replace("y: mid}", "y: mid, more: spare}"))
+    assert "nothing reads wire `spare`" in refused(tmp_path)
+
+
+def test_an_ensemble_that_shows_an_inner_wire_gives_all_its_outputs_or_none(tmp_path):
+    wired(tmp_path)
+    inner = ENSEMBLE.replace("mid", "M").replace(
+        "{Z:", "{M: {dtype: float32, shape: [batch, 3]}, Z:"
+    )
+    ensemble(tmp_path, "both", inner)
+    outer = """
+    name: outer
+    version: "1.0"
+    inputs:  {X: {dtype: float32, shape: [batch, 4]}}
+    outputs: {A: {dtype: float32, shape: [batch, 3]}}
+    steps:
+      - {model: both, inputs: {X: X}, outputs: {Z: A}}
+    """
+    ensemble(tmp_path, "outer", outer)
+    text = refused(tmp_path)
+    assert "outputs of both are left out" in text
+    assert "wire M too" in text
+
+
+def test_timeout_where_nothing_queues(tmp_path):
+    text = edited(tmp_path, "versions:", "timeout: 5ms\nbatching: false\nversions:")
+    assert "wait in no queue" in text
+
+
 def test_wire_with_two_sources(tmp_path):
     wired(tmp_path, "y: Z", "y: mid")
     assert "wire `mid` has two sources" in refused(tmp_path)

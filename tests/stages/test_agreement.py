@@ -64,6 +64,12 @@ def test_a_share_of_integers_may_differ_where_the_spec_says_so():
     assert reason(np.array([[1, 2]]), np.array([[1, 3]]), bounds) is None
 
 
+def test_where_a_share_may_differ_a_single_label_may():
+    assert reason(np.array([3]), np.array([4]), INT8) is None
+    assert reason(np.array([3]), np.array([4]), FP32) is not None
+    assert reason(np.arange(20), np.arange(20)[::-1], INT8) is not None
+
+
 def test_nothing_agrees_with_nothing():
     assert reason(np.zeros((0, 4), np.float32), np.zeros((0, 4), np.float32)) is None
 

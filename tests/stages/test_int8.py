@@ -62,6 +62,10 @@ def spellings():
             ],
             {"q": random(32, 32, seed=4, scale=0.3), "w": w},
         ),
+        "one feeds the next": (
+            [node("MatMul", ["x", "q"], ["a"]), node("Gemm", ["a", "w", "c"], ["y"])],
+            {"q": random(32, 32, seed=4, scale=0.3), "w": w, "c": random(16, seed=2)},
+        ),
         "weight used both ways round": (
             [
                 node("MatMul", ["x", "w"], ["a"]),
@@ -86,6 +90,20 @@ def test_a_linear_layer_is_quantised_however_it_is_spelt(tmp_path, spelling, rec
             t.data_type == 1 and len(t.dims) == 2 for t in artifact.read(job.out).graph.initializer
         )
         assert "MatMulIntegerToFloat" in kinds(job.out)
+
+
+def test_an_embedding_may_feed_a_linear_layer_directly(tmp_path):
+    ids = {"x": {"dtype": "int64", "shape": ["batch"]}}
+    nodes = [
+        helper.make_node("Gather", ["table", "x"], ["e"]),
+        helper.make_node("MatMul", ["e", "w"], ["y"]),
+    ]
+    constants = {"table": random(40, 32, seed=1), "w": random(32, 16, seed=2)}
+    graph = graphs.model(nodes, constants, ids, Y)
+    samples = [{"x": np.arange(n, n + 5)} for n in range(8)]
+    facts = int8.run(graphs.job(tmp_path, graph, ids, Y, samples))
+    assert facts["agreement"]["y"]["cosine_min"] > 0.999
+    assert len(quantised_weights(tmp_path / "out")) == 2
 
 
 def test_a_weight_shared_by_layers_is_stored_once(tmp_path):

@@ -56,6 +56,21 @@ def test_a_tensor_without_axes_travels_as_one_element():
     assert parsed(text(outputs=outputs)).output[0].HasField("reshape")
 
 
+def test_where_nothing_is_batched_a_scalar_is_not_reshaped():
+    outputs = {"score": {"dtype": "float32", "shape": []}}
+    found = parsed(text(outputs=outputs, max_batch_size=0)).output[0]
+    assert list(found.dims) == [1]
+    assert not found.HasField("reshape")  # Triton refuses an empty one
+
+
+def test_an_ensemble_leaves_reshaping_to_its_members():
+    outputs = {"score": {"dtype": "float32", "shape": ["batch"]}}
+    step = {"model": "m", "version": 1, "inputs": {"x": "x"}, "outputs": {"score": "score"}}
+    found = parsed(text(outputs=outputs, steps=[step])).output[0]
+    assert list(found.dims) == [1]
+    assert not found.HasField("reshape")
+
+
 def test_the_policy_names_the_versions():
     assert "versions: [1000000, 1001000]" in text()
     assert "num_versions: 2" in text(latest=2)

@@ -14,6 +14,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from builder.servers.log import refusals
 from builder.validation.client import Client, RefusedError
 from builder.validation.verdict import failed, passed
 
@@ -71,7 +72,7 @@ def load(client: Client, server: Server, subject: Subject) -> Loading:
     try:
         client.load(subject.name)
     except RefusedError as error:
-        refusal = error.message
+        refusal = cause(error.message, server.log(), subject.name)
     finally:
         seconds = time.monotonic() - started
         stop.set()
@@ -145,6 +146,11 @@ def first_request(case: Case) -> Finding | None:
             figures=figures,
         )
     return passed("first request", figure, "as quick as the steady ones", **figures)
+
+
+def cause(message: str, log: str, model: str) -> str:
+    """Why a load failed: what Triton answers, or its log where the answer only says that it did."""
+    return refusals(log).get(model, message) if "failed to poll" in message else message
 
 
 def failed_sample(message: str) -> str | None:
