@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from builder.build.context import Context
+    from builder.plan.draft import VersionPlan
     from builder.plan.evaluate import Record
-    from builder.plan.graph import VersionPlan
     from builder.repository.manifest import Outputs
 
 KEEP = "ensemble"

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from builder.build.context import Context
     from builder.build.flow import Outcome
+    from builder.plan.draft import ModelPlan, VersionPlan
     from builder.plan.evaluate import Record
-    from builder.plan.graph import ModelPlan, VersionPlan
     from builder.repository.manifest import VersionEntry
     from builder.validation.verdict import Verdict
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from builder.build.context import Context
+    from builder.plan.draft import ModelPlan, VersionPlan
     from builder.plan.evaluate import Record
-    from builder.plan.graph import ModelPlan, VersionPlan
     from builder.spec.ensemble import EnsembleSpec
     from builder.spec.model import ModelSpec
     from builder.spec.tolerance import Precision, Tolerance

@@ -98,7 +98,8 @@ def _died(order: Order, code: int) -> BuilderError:
         where=order.action.id,
         found=name,
         expected="a result",
-        fix=fix or "run again with --jobs 1; if it dies again, the model crashes torch itself",
+        fix=fix
+        or "run again with --jobs 1; if it dies again, the model crashes torch or ONNX Runtime",
     )
 
 

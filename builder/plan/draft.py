@@ -1,0 +1,115 @@
+"""A graph while it is being drawn up: its actions so far, and specs as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from builder.plan.action import Action
+from builder.spec.version import number
+from builder.triton.releases import release
+
+if TYPE_CHECKING:
+    from builder.plan.toolchain import Toolchain
+    from builder.spec.model import ModelSpec
+    from builder.spec.project import Project
+    from builder.spec.target import Target
+    from builder.triton.releases import Release
+
+
+@dataclass(frozen=True)
+class VersionPlan:
+    """Where one version's files come from: ids of actions.
+
+    Attributes:
+        artifact: what lies in the version folder; None for an ensemble.
+        reference: its goldens.
+        proof: its proof in the release's own runtime; None where there is none to run.
+    """
+
+    version: str
+    precision: str
+    artifact: str | None
+    reference: str
+    proof: str | None
+
+    @property
+    def number(self) -> int:
+        """The name of Triton's folder."""
+        return number(self.version)
+
+
+@dataclass(frozen=True)
+class ModelPlan:
+    """One Triton model: its versions, and the actions of what they share.
+
+    Attributes:
+        config: writes config.pbtxt and the warm-up data.
+        heldout: gives the examples of the accuracy gate; None where there is none.
+    """
+
+    name: str
+    versions: tuple[VersionPlan, ...]
+    config: str
+    heldout: str | None = None
+
+
+@dataclass(frozen=True)
+class Draft:
+    """Collects actions; two versions that need the same one share it."""
+
+    project: Project
+    target: Target
+    toolchain: Toolchain
+    actions: dict[str, Action] = field(default_factory=dict)
+
+    @property
+    def release(self) -> Release:
+        """The Triton release that artifacts must load in."""
+        return release(self.target.triton)
+
+    def add(self, action: Action) -> str:
+        """Adds an action; gives its id."""
+        self.actions[action.id] = action
+        return action.id
+
+    def config(self, name: str, params: dict[str, Any], reference: str | None) -> str:
+        """Adds the action that writes config.pbtxt; its warm-up data come from the reference."""
+        return self.add(
+            Action(
+                id=f"config {name}",
+                stage="config",
+                params=params,
+                inputs={"reference": reference} if reference and params["warmup"] else {},
+                tools=self.toolchain.of("config"),
+            )
+        )
+
+
+def tensors(spec: ModelSpec) -> dict[str, Any]:
+    """A model's inputs, outputs and dims."""
+    return {
+        "inputs": to_json(spec.inputs),
+        "outputs": to_json(spec.outputs),
+        "dims": to_json(spec.dims),
+    }
+
+
+def to_json(value: Any) -> Any:
+    """A spec's value, or a mapping of them."""
+    if isinstance(value, dict):
+        return {name: item.model_dump(mode="json") for name, item in value.items()}
+    return value.model_dump(mode="json", exclude_none=True)
+
+
+def path_of(spec: ModelSpec, reference: str) -> str:
+    """A file of a model, or `file.py:function`, relative to the project."""
+    return f"models/{spec.name}/{reference}"
+
+
+def files_of(spec: ModelSpec, reference: str | None) -> dict[str, str]:
+    """The file of a `file.py:function` reference, by its name as its role."""
+    if not reference:
+        return {}
+    file = reference.partition(":")[0]
+    return {file: path_of(spec, file)}
