@@ -71,7 +71,7 @@ def build(context: Context, options: Options) -> Outcome:
         placed: dict[str, tuple[str, int]] = {}
         stack.callback(_remember, context, placed)
         context.store.sweep()
-        before = manifests.read(context.repository)
+        before = _before(context)
         records, ran = _run(context, options, stack)
         entries = assemble.entries(context, records)
         verdicts = Verdicts(context, entries, records)
@@ -146,6 +146,16 @@ def _run(
         say=listen,
     )
     return records, tuple(ran)
+
+
+def _before(context: Context) -> Manifest | None:
+    """What is there now. What another version of the builder wrote is built anew."""
+    try:
+        return manifests.read(context.repository)
+    except WorkFailedError:
+        if context.partial:
+            raise
+        return None
 
 
 def _remember(context: Context, placed: Mapping[str, tuple[str, int]]) -> None:

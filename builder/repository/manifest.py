@@ -116,7 +116,21 @@ def decode(content: bytes, where: str) -> Manifest:
         models = {name: _model(entry) for name, entry in value.pop("models").items()}
         return Manifest(models=models, **value)
     except (ValueError, KeyError, TypeError, AttributeError) as e:
-        raise WorkFailedError("not a manifest", where=where, found=repr(e)) from e
+        raise WorkFailedError(
+            "not a manifest",
+            where=where,
+            found=repr(e),
+            fix="build again; or move the folder away first, if it is not the builder's",
+        ) from e
+
+
+def is_ours(repository: Path) -> bool:
+    """Whether a folder's manifest is one that some version of this builder wrote."""
+    try:
+        value = json.loads((repository / FILE).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(value, dict) and {"schema", "target", "models", "triton"} <= value.keys()
 
 
 def read(repository: Path) -> Manifest | None:

@@ -63,7 +63,7 @@ def check_ours(repository: Path) -> None:
         return
     if not repository.is_dir():
         problem, found = "a file is in the way", "a file"
-    elif (repository / manifests.FILE).is_file() or not any(repository.iterdir()):
+    elif manifests.is_ours(repository) or not any(repository.iterdir()):
         return
     else:
         problem = "this folder was not written by triton-builder"

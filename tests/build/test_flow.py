@@ -204,6 +204,27 @@ def test_a_folder_that_is_not_ours_is_never_touched(project, built):
     assert (folder / "thesis.tex").read_text() == "years of work"
 
 
+def test_a_manifest_of_somebody_else_does_not_make_a_folder_ours(project, built):
+    echo(project)
+    folder = repository(project)
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text('{"name": "a web app"}')
+    with pytest.raises(InputError, match="not written by triton-builder"):
+        built()
+    assert (folder / "manifest.json").exists()
+
+
+def test_a_manifest_of_another_version_of_ours_is_built_anew(project, built):
+    echo(project)
+    built()
+    file = repository(project) / "manifest.json"
+    content = file.read_text()
+    file.unlink()
+    file.write_text(content.replace('"schema": 1', '"schema": 0'))
+    assert built().changed
+    assert file.read_text() == content
+
+
 def test_a_file_where_the_repository_belongs(project, built):
     echo(project)
     repository(project).parent.mkdir()
