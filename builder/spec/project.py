@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from builder.errors import BuilderError, InputError, SeveralError
 from builder.files import sha256
-from builder.spec import consistency, wires
+from builder.spec import consistency, interface, wires
 from builder.spec.document import Document, parse, read, suggestion
 from builder.spec.ensemble import EnsembleSpec
 from builder.spec.model import ModelSpec
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from builder.spec.wires import Interface
+    from builder.spec.interface import Interface
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class _Reading:
                 self._errors.append(e)
                 continue
             self.specs[spec.name], self.documents[spec.name] = spec, document
-            self.interfaces[spec.name] = wires.of_model(spec)
+            self.interfaces[spec.name] = interface.of_model(spec)
             if function:
                 self.loads[spec.name] = function
 
@@ -182,11 +182,11 @@ class _Reading:
         ordered = wires.order(self.compositions, self.documents)
         self.compositions = {name: self.compositions[name] for name in ordered}
         for name, spec in self.compositions.items():
-            interface, mistakes = wires.check(spec, self.documents[name], self.interfaces)
+            shown, mistakes = wires.check(spec, self.documents[name], self.interfaces)
             self._errors += mistakes
-            if interface is None:
+            if shown is None:
                 break
-            self.interfaces[name] = interface
+            self.interfaces[name] = shown
         self._stop_at_errors()
 
     def _stop_at_errors(self) -> None:

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from builder.errors import MissingError
-from builder.servers import install
+from builder.servers import install, libpython
 
 
 def test_identity_is_known_without_installing_or_heavy_imports():
@@ -86,7 +86,7 @@ def test_an_installation_whose_python_is_gone_is_not_complete(tmp_path):
     candidate = install._laid_out(tmp_path, "24.10", install.RELEASES["24.10"])
     for path in (
         candidate.tritonserver,
-        candidate.libraries[0] / install._libpython(),
+        candidate.libraries[0] / libpython.NAME,
         candidate.runtime,
     ):
         assert not install._complete(candidate)
