@@ -21,8 +21,8 @@ from builder.console import Console
 from builder.errors import BuilderError, InputError, SeveralError
 
 if TYPE_CHECKING:
-    from builder.build.context import Context
-    from builder.build.flow import Outcome
+    from builder.flow.build import Outcome
+    from builder.flow.context import Context
 
 INTERRUPTED = 130
 
@@ -167,7 +167,7 @@ def plan(
     options: dict[str, Any], *, names: tuple[str, ...], target: str | None, as_json: bool
 ) -> None:
     """Show what would be built, and why each action is not a hit."""
-    from builder.build.context import context
+    from builder.flow.context import context
     from builder.plan.evaluate import evaluate
     from builder.spec.project import find
 
@@ -208,9 +208,9 @@ def build(  # noqa: PLR0913 - the command's options
     as_json: bool,
 ) -> None:
     """Build, prove on a live server, and swap repository/<target>/ in."""
-    from builder.build.context import context
-    from builder.build.flow import NotProvenError, Options
-    from builder.build.flow import build as run
+    from builder.flow.build import NotProvenError, Options
+    from builder.flow.build import build as run
+    from builder.flow.context import context
     from builder.spec.project import find
 
     if executor != "local":
@@ -258,9 +258,9 @@ def validate(
     as_json: bool,
 ) -> None:
     """Run every check again on a live server."""
-    from builder.build.context import context
-    from builder.build.flow import NotProvenError
-    from builder.build.flow import validate as run
+    from builder.flow.build import NotProvenError
+    from builder.flow.build import validate as run
+    from builder.flow.context import context
     from builder.spec.project import find
 
     here = context(find(options["start"]), target, names)
@@ -290,7 +290,7 @@ def serve(  # noqa: PLR0913 - the command's options
     verbose: bool,
 ) -> None:
     """Run Triton on the built repository until stopped."""
-    from builder.build.context import context
+    from builder.flow.context import context
     from builder.repository.manifest import FILE
     from builder.servers.foreground import serve as run
     from builder.servers.ports import pick
@@ -329,7 +329,7 @@ def _report(here: Context, outcome: Outcome, *, as_json: bool) -> None:
     """Leaves the report beside the repository, and prints what it says."""
     from rich.console import Console as Terminal
 
-    from builder.build.reporting import leave, report
+    from builder.flow.reporting import leave, report
     from builder.report.terminal import show
 
     said = report(here, outcome)

@@ -136,5 +136,5 @@ def test_a_no_op_build_imports_nothing_heavy(project, run, tmp_path):
     )
     assert "up to date" in done.stdout
     imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
-    assert "builder.build.flow" in imported
+    assert "builder.flow.build" in imported
     assert not imported & {"torch", "onnx", "onnxruntime", "tritonclient", "numpy", "grpc"}

@@ -20,7 +20,7 @@ LAYERS = (
     ("engine",),
     ("validation",),
     ("report",),
-    ("build",),
+    ("flow",),
     ("console",),
     ("cli",),
     ("__main__",),
@@ -93,8 +93,8 @@ def _imported_by(code):
 
 def test_the_command_line_imports_nothing_heavy():
     loaded = _imported_by(
-        "import builder.cli, builder.build.flow, builder.build.context, builder.spec.project\n"
-        "import builder.engine.worker, builder.servers.install, builder.build.verdicts"
+        "import builder.cli, builder.flow.build, builder.flow.context, builder.spec.project\n"
+        "import builder.engine.worker, builder.servers.install, builder.flow.verdicts"
     )
     assert not loaded & HEAVY
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from builder.build.context import context
-from builder.build.flow import Options, build
 from builder.errors import BuilderError, WorkFailedError
+from builder.flow.build import Options, build
+from builder.flow.context import context
 from tests.projects import ECHO_SOURCE, echo
 
 

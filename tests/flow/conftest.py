@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from builder.build.context import context
-from builder.build.flow import Options, build
+from builder.flow.build import Options, build
+from builder.flow.context import context
 
 
 @pytest.fixture

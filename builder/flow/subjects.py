@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from builder.build.context import Context
+    from builder.flow.context import Context
     from builder.plan.draft import ModelPlan, VersionPlan
     from builder.plan.evaluate import Record
     from builder.spec.ensemble import EnsembleSpec

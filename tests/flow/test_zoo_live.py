@@ -7,8 +7,8 @@ import textwrap
 
 import pytest
 
-from builder.build.context import context
-from builder.build.flow import NotProvenError, Options, build
+from builder.flow.build import NotProvenError, Options, build
+from builder.flow.context import context
 from tests.projects import ensemble, model
 
 pytestmark = [pytest.mark.live, pytest.mark.export]

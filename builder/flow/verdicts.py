@@ -18,13 +18,13 @@ from builder.validation.verdict import Finding, Verdict
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from builder.build.context import Context
+    from builder.flow.context import Context
     from builder.repository.manifest import ModelEntry, VersionEntry
 
 CHECKS = (
     "builder.validation.live",
     "builder.validation.probes.identity",
-    "builder.build.subjects",
+    "builder.flow.subjects",
     "builder.servers.embedded",
     "builder.servers.backends.onnxruntime.model",
 )

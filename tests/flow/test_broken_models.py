@@ -2,9 +2,9 @@
 
 import pytest
 
-from builder.build.context import context
-from builder.build.flow import Options, build
 from builder.errors import BuilderError, SeveralError
+from builder.flow.build import Options, build
+from builder.flow.context import context
 from tests.projects import SOURCE, SPEC, echo, model
 
 pytestmark = pytest.mark.export

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from builder.build.context import Context
+    from builder.flow.context import Context
     from builder.plan.draft import VersionPlan
     from builder.plan.evaluate import Record
     from builder.repository.manifest import Outputs

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from builder.build.assemble import lineage
 from builder.files import write_atomically
+from builder.flow.assemble import lineage
 from builder.report.contents import BuildReport, ModelReport, VersionReport
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from builder.build.context import Context
-    from builder.build.flow import Outcome
+    from builder.flow.build import Outcome
+    from builder.flow.context import Context
     from builder.plan.draft import ModelPlan, VersionPlan
     from builder.plan.evaluate import Record
     from builder.repository.manifest import VersionEntry

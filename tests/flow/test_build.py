@@ -127,8 +127,8 @@ def test_two_folders_and_two_stores_give_the_same_bytes(tmp_path, project, built
     elsewhere.mkdir(parents=True)
     echo(elsewhere)
     monkeypatch.setenv("TRITON_BUILDER_CACHE", str(tmp_path / "another"))
-    from builder.build.context import context
-    from builder.build.flow import Options, build
+    from builder.flow.build import Options, build
+    from builder.flow.context import context
 
     quiet = Options(jobs=2, validate=False, say=lambda _: None, on_event=lambda _: None)
     build(context(elsewhere, None), quiet)

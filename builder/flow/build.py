@@ -7,10 +7,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from builder.build import assemble
-from builder.build.verdicts import Verdicts
 from builder.engine import run as engine
 from builder.errors import WorkFailedError
+from builder.flow import assemble
+from builder.flow.verdicts import Verdicts
 from builder.plan.evaluate import evaluate
 from builder.repository import manifest as manifests
 from builder.repository import swap
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from builder.build.context import Context
     from builder.engine.run import Event
+    from builder.flow.context import Context
     from builder.plan.evaluate import Record
     from builder.repository.manifest import Manifest, ModelEntry
     from builder.validation.verdict import Verdict
@@ -185,7 +185,7 @@ def _validate(
     say: Callable[[str], None],
 ) -> list[Verdict]:
     """Puts models before a live server: all of them in one start."""
-    from builder.build.subjects import subjects
+    from builder.flow.subjects import subjects
     from builder.servers.embedded import EmbeddedServer
     from builder.validation.live import validate
     from builder.validation.probes import probes
