@@ -173,8 +173,9 @@ def _kept(context: Context, before: Manifest | None) -> dict[str, ModelEntry]:
 
 
 def _as_it_should_be(context: Context, before: Manifest, manifest: Manifest) -> bool:
-    same = before.digest == manifest.digest
-    return same and not swap.differences(context.repository, manifest, context.store.files.of)
+    return before == manifest and not swap.differences(
+        context.repository, manifest, context.store.files.of
+    )
 
 
 def _validate(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from builder.errors import WorkFailedError
@@ -91,7 +92,7 @@ class Manifest:
         text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
         return text.encode() + b"\n"
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Names the content."""
         return "sha256:" + hashlib.sha256(self.encode()).hexdigest()
