@@ -7,10 +7,12 @@ Exit codes: 0 done; 1 the work failed; 2 the input is wrong; 3 something needed 
 from __future__ import annotations
 
 import functools
+import io
 import json
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -21,10 +23,13 @@ from builder.console import Console
 from builder.errors import BuilderError, InputError, SeveralError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from builder.flow.build import Outcome
     from builder.flow.context import Context
 
 INTERRUPTED = 130
+_interrupted = threading.Event()
 
 names_argument = click.argument("names", nargs=-1)
 target_option = click.option("--target", "-t", metavar="T", help="A target of pyproject.toml.")
@@ -37,7 +42,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the re
 @click.option(
     "--project",
     "-C",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
     default=Path(),
     help="The project's folder; found from here upwards by default.",
 )
@@ -49,15 +54,22 @@ def cli(context: click.Context, *, debug: bool, project: Path) -> None:
 
 def main() -> NoReturn:
     """The entry point of the command `triton-builder`."""
-    signal.signal(signal.SIGTERM, _terminated)
+    _listen()
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "true")  # looking for them takes 20 ms
-    debug = "--debug" in sys.argv
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without → still shows the rest
+    arguments = [word for word in sys.argv[1:] if word != "--debug"]  # wherever it stands
+    debug, as_json = len(arguments) < len(sys.argv) - 1, "--json" in arguments
     try:
-        code = cli(standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
+        cli(arguments, standalone_mode=False)
+        sys.stdout.flush()
+        sys.exit(0)
     except BuilderError as e:
-        _fail(e, debug=debug)
+        _fail(e, debug=debug, as_json=as_json)
     except click.ClickException as e:
+        if as_json:
+            _print_json([InputError(e.format_message(), where="command line")])
         e.show()
         sys.exit(InputError.exit_code)
     except (KeyboardInterrupt, click.Abort):
@@ -69,43 +81,49 @@ def main() -> NoReturn:
     except Exception as e:
         if debug:
             raise
-        print(
-            f"error: {type(e).__name__}: {e}\n"
-            "  this is a bug of triton-builder; run again with --debug for the traceback",
-            file=sys.stderr,
-        )
-        sys.exit(1)
+        problem = f"{type(e).__name__}: {e}"
+        fix = f"a bug of triton-builder; for the traceback: triton-builder --debug {arguments[0]}"
+        _fail(BuilderError(problem, fix=fix), debug=False, as_json=as_json)
 
 
-def _terminated(_number: int, _frame: object) -> None:
+def _listen() -> None:
+    """Makes Ctrl-C and SIGTERM end the work, unless whoever started us has Ctrl-C ignored."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _interrupt)
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    _interrupted.set()
     raise KeyboardInterrupt
 
 
-def _fail(error: BuilderError, *, debug: bool) -> NoReturn:
+def _fail(error: BuilderError, *, debug: bool, as_json: bool) -> NoReturn:
     if debug:
         import traceback
 
         traceback.print_exception(error)
-    if "--json" in sys.argv:
-        errors = error.errors if isinstance(error, SeveralError) else (error,)
-        print(json.dumps({"errors": [e.as_dict() for e in errors]}, indent=2))
+    if as_json and not hasattr(error, "outcome"):  # else the report has told it already
+        _print_json([error])
     _print_error(error)
     sys.exit(error.exit_code)
+
+
+def _print_json(errors: Sequence[BuilderError], **others: Any) -> None:
+    """The one JSON document of a command."""
+    flat = [one for e in errors for one in (e.errors if isinstance(e, SeveralError) else (e,))]
+    told = {"errors": [e.as_dict() for e in flat]} if flat else {}
+    print(json.dumps(others | told, indent=2))
 
 
 def _print_error(error: BuilderError) -> None:
     if sys.stderr.isatty():
         from rich.console import Console as Terminal
+        from rich.markup import escape
 
-        Terminal(stderr=True).print(f"[bold red]error[/]: {_escaped(error)}", highlight=False)
+        Terminal(stderr=True).print(f"[bold red]error[/]: {escape(str(error))}", highlight=False)
     else:
         print(f"error: {error}", file=sys.stderr)
-
-
-def _escaped(error: BuilderError) -> str:
-    from rich.markup import escape
-
-    return escape(str(error))
 
 
 @cli.command()
@@ -227,11 +245,12 @@ def build(  # noqa: PLR0913 - the command's options
             validate=not no_validate,
             say=console.say,
             on_event=console.on_event,
+            interrupted=_interrupted.is_set,
         )
         try:
             outcome = run(here, how)
         except NotProvenError as e:
-            _report(here, e.outcome, as_json=as_json)
+            _report(here, e.outcome, as_json=as_json, errors=[e])
             raise
     if not outcome.changed and not as_json:
         print(f"repository/{here.target_name} is up to date ({outcome.manifest.digest[:19]})")
@@ -268,7 +287,7 @@ def validate(
         try:
             outcome = run(here, (repository or here.repository).resolve(), console.say)
         except NotProvenError as e:
-            _report(here, e.outcome, as_json=as_json)
+            _report(here, e.outcome, as_json=as_json, errors=[e])
             raise
     _report(here, outcome, as_json=as_json)
 
@@ -325,19 +344,29 @@ def schema() -> None:
     print(json.dumps(both, indent=2))
 
 
-def _report(here: Context, outcome: Outcome, *, as_json: bool) -> None:
-    """Leaves the report beside the repository, and prints what it says."""
+def _report(
+    here: Context, outcome: Outcome, *, as_json: bool, errors: Sequence[BuilderError] = ()
+) -> None:
+    """Prints what a build has to say, and leaves the report beside the repository.
+
+    A report that cannot be written is a pity, not a failure: what it says has been said.
+    """
     from rich.console import Console as Terminal
 
     from builder.flow.reporting import leave, report
     from builder.report.terminal import show
 
     said = report(here, outcome)
-    files = leave(here, said)
     if as_json:
-        print(json.dumps({"changed": outcome.changed, "ran": outcome.ran} | said.as_json()))
+        _print_json(errors, changed=outcome.changed, ran=outcome.ran, **said.as_json())
+    else:
+        show(said, Terminal())
+        if outcome.changed:
+            print(f"repository/{here.target_name} is {outcome.manifest.digest[:19]}")
+    try:
+        files = leave(here, said)
+    except BuilderError as e:
+        print(f"warning: no report was left: {e}", file=sys.stderr)
         return
-    show(said, Terminal())
-    if outcome.changed:
-        print(f"repository/{here.target_name} is {outcome.manifest.digest[:19]}")
-    print(f"report: {', '.join(files)}")
+    if not as_json:
+        print(f"report: {', '.join(files)}")

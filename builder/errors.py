@@ -97,9 +97,11 @@ class SeveralError(BuilderError):
     def of(cls, errors: Sequence[BuilderError]) -> BuilderError:
         """The errors as one; a single one stays itself. Those that hold several are opened."""
         flat: list[BuilderError] = []
+        told: list[dict[str, str | None]] = []
         for error in errors:
             for one in error.errors if isinstance(error, SeveralError) else (error,):
-                if one not in flat:
+                if one.as_dict() not in told:  # two actions may meet one mistake
+                    told.append(one.as_dict())
                     flat.append(one)
         return flat[0] if len(flat) == 1 else cls(tuple(flat))
 

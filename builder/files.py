@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder.errors import MissingError, WorkFailedError
+from builder.errors import InputError, MissingError, WorkFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,11 +45,18 @@ def disk_errors(place: Path) -> Iterator[None]:
     Raises:
         WorkFailedError: the disk is full.
         MissingError: the folder may not be written.
+        InputError: a file is where a folder belongs.
     """
     try:
         with disk_full(place):
             yield
     except OSError as e:
+        if e.errno in (errno.ENOTDIR, errno.EEXIST):
+            raise InputError(
+                "a file is in the way of a folder",
+                where=str(e.filename or place),
+                fix="move it away, or name another place",
+            ) from e
         if e.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
         raise MissingError(

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.projects import echo, model
+from tests.projects import ECHO_SOURCE, echo, ensemble, model
 
 
 @pytest.fixture
@@ -138,3 +138,55 @@ def test_a_no_op_build_imports_nothing_heavy(project, run, tmp_path):
     imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
     assert "builder.flow.build" in imported
     assert not imported & {"torch", "onnx", "onnxruntime", "tritonclient", "numpy", "grpc"}
+
+
+@pytest.mark.parametrize("place", ["repository", "cache"])
+def test_a_file_where_a_folder_belongs(project, run, tmp_path, place):
+    echo(project)
+    target = {"repository": project / "repository", "cache": tmp_path / "cache"}[place]
+    target.write_text("a file")
+    done = run("build", "--no-validate", check=2)
+    assert "a file is in the way" in done.stderr
+    assert "bug" not in done.stderr
+
+
+def test_a_usage_error_as_json(project, run):
+    echo(project)
+    errors = json.loads(run("build", "--json", "--jobs", "0", check=2).stdout)["errors"]
+    assert "0" in errors[0]["problem"]
+
+
+def test_debug_may_stand_anywhere(project, run):
+    echo(project)
+    assert "well-formed" in run("check", "--debug", check=0).stdout
+
+
+def test_a_terminal_that_knows_no_arrows(project, run, monkeypatch):
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    folder = echo(project)
+    run("build", "--no-validate", check=0)
+    spec = folder / "model.yaml"
+    spec.write_text(spec.read_text().replace("max: 4", "max: 3"))
+    assert "dims.batch.max 4 ? 3" in run("plan", check=0).stdout
+
+
+def test_a_source_that_ends_the_process(project, run):
+    echo(project, source="import os\nos._exit(0)\ndef samples(): ...\ndef reference(x): ...\n")
+    assert "the source ended the process" in run("build", "--no-validate", check=1).stderr
+
+
+def test_one_mistake_that_two_actions_meet_is_told_once(project, run):
+    echo(project, "one", "raise ValueError('once')\n" + ECHO_SOURCE)
+    ensemble(
+        project,
+        "both",
+        """
+        name: both
+        version: "1.0"
+        inputs:  {X: {dtype: int32, shape: [batch, 2]}}
+        outputs: {Y: {dtype: int32, shape: [batch, 2]}}
+        steps: [{model: one, inputs: {x: X}, outputs: {y: Y}}]
+        """,
+    )
+    assert run("build", "--no-validate", check=2).stderr.count("error: ") == 1
+    assert run("build", "--no-validate", check=2).stderr.count("models/one/source.py:1: ") == 1

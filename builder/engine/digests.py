@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -12,6 +13,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+from builder.errors import BuilderError
 from builder.files import sha256, write_atomically
 
 SMALL = 1 << 16
@@ -67,7 +69,8 @@ class FileDigests:
     def save(self) -> None:
         """Keeps the index for the next build. Losing it costs time only."""
         if self._changed:
-            write_atomically(self._path, json.dumps(self._index).encode())
+            with contextlib.suppress(BuilderError):
+                write_atomically(self._path, json.dumps(self._index).encode())
             self._changed = False
 
 

@@ -181,10 +181,14 @@ class Store:
         """Holds the right to do an action; waits while another build has it."""
         from filelock import FileLock
 
-        path = self.root / "locks" / key
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path):
+        lock = FileLock(self.root / "locks" / key)
+        with disk_errors(self.root):
+            (self.root / "locks").mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        try:
             yield
+        finally:
+            lock.release()
 
     def _action(self, key: str) -> Path:
         return self.root / "actions" / key[:2] / f"{key}.json"

@@ -91,7 +91,15 @@ class Worker:
 
 
 def _died(order: Order, code: int) -> BuilderError:
-    name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    if code >= 0:
+        return WorkFailedError(
+            "the source ended the process",
+            where=order.action.id,
+            found=f"exit code {code}",
+            expected="functions that return",
+            fix="remove os._exit from the source",
+        )
+    name = signal.Signals(-code).name
     fix = "give the machine more memory, or build with fewer --jobs" if name == "SIGKILL" else None
     return WorkFailedError(
         "the worker process died",
@@ -216,8 +224,7 @@ def _run(order: Order, store: Store, folder: Path) -> Record | BuilderError:
 @contextlib.contextmanager
 def _captured(log: Path) -> Any:
     """Sends what this process and its native libraries print to a file."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    _flush()
     saved = os.dup(1), os.dup(2)
     with log.open("wb") as file:
         os.dup2(file.fileno(), 1)
@@ -225,11 +232,17 @@ def _captured(log: Path) -> Any:
     try:
         yield
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        _flush()
         for number, handle in enumerate(saved, start=1):
             os.dup2(handle, number)
             os.close(handle)
+
+
+def _flush() -> None:
+    """Empties Python's own buffers; a source may have closed them."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(ValueError, OSError):
+            stream.flush()
 
 
 def _tail(log: Path, lines: int = 15) -> str:

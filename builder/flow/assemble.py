@@ -70,8 +70,19 @@ def lay_out(
                 fix="build again: it will be made anew",
             ) from e
     for model, entry in kept.items():
-        for name, _ in entry.tree():
-            link_or_copy(context.repository / model / name, tree / model / name)
+        for name, (sha, size) in entry.tree():
+            place = context.repository / model / name
+            if context.store.files.of(place) == sha:
+                link_or_copy(place, tree / model / name)
+                continue
+            try:
+                context.store.give({name: (sha, size)}, tree / model)
+            except (CorruptBlobError, FileNotFoundError) as e:
+                raise WorkFailedError(
+                    "a file was changed or removed since it was built",
+                    where=f"{context.target_name}/{model}/{name}",
+                    fix="build everything: triton-builder build",
+                ) from e
 
 
 def _spec(context: Context, name: str) -> Any:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from threading import Event
 from typing import TYPE_CHECKING
 
 from builder.engine import run as engine
 from builder.errors import WorkFailedError
+from builder.files import sha256
 from builder.flow import assemble
 from builder.flow.verdicts import Verdicts
 from builder.plan.evaluate import evaluate
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from builder.engine.run import Event
+    from builder.engine.run import Event as ActionEvent
     from builder.flow.context import Context
     from builder.plan.evaluate import Record
     from builder.repository.manifest import Manifest, ModelEntry
@@ -35,12 +37,14 @@ class Options:
         validate: False ships without a verdict, and the manifest says so.
         say: told in a line what goes on.
         on_event: told what happens to actions.
+        interrupted: whether the user has asked to stop; looked at before the swap.
     """
 
     jobs: int
     validate: bool
     say: Callable[[str], None]
-    on_event: Callable[[Event], None]
+    on_event: Callable[[ActionEvent], None]
+    interrupted: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True)
@@ -84,12 +88,16 @@ def build(context: Context, options: Options) -> Outcome:
         tree = stack.enter_context(swap.staging(context.repository))
         assemble.lay_out(context, entries, kept, tree)
         if missing:
-            verdicts.learn(_validate(context, records, tree, missing, options.say))
+            fresh = _validate(context, records, tree, missing, options.say)
+            _untouched(tree, assemble.manifest(context, {**kept, **entries}), sha256)
+            verdicts.learn(fresh)
             manifest = assemble.manifest(context, {**kept, **verdicts.into(entries)})
             failed = [v for v in verdicts.known.values() if not v.passed]
             if failed:
                 outcome = _outcome(manifest, records, ran, missing, verdicts, changed=False)
                 raise NotProvenError(outcome, failed)
+        if options.interrupted():
+            raise KeyboardInterrupt  # it may have been swallowed in somebody's __del__
         swap.swap_in(tree, context.repository, manifest)
         placed.update(manifest.tree())
         return _outcome(manifest, records, ran, missing, verdicts, changed=True)
@@ -129,10 +137,12 @@ def _run(
     runtime = None
     if any(not d.hit and d.action.stage == "prove" for d in decisions):
         pool = stack.enter_context(ThreadPoolExecutor(1))
-        runtime = pool.submit(lambda: context.install(options.say).runtime)
+        leaving = Event()
+        stack.callback(leaving.set)  # before the pool waits for its thread
+        runtime = pool.submit(lambda: context.install(options.say, leaving).runtime)
     ran: list[str] = []
 
-    def listen(event: Event) -> None:
+    def listen(event: ActionEvent) -> None:
         if event.kind == "start":
             ran.append(event.action)
         options.on_event(event)
@@ -178,6 +188,23 @@ def _as_it_should_be(context: Context, before: Manifest, manifest: Manifest) -> 
     )
 
 
+def _untouched(tree: Path, manifest: Manifest, digest: Callable[[Path], str]) -> None:
+    """What is proven, or recorded, must be what the manifest says, and nothing else.
+
+    Raises:
+        WorkFailedError: a file was changed, added or removed by somebody.
+    """
+    changed = swap.differences(tree, manifest, digest)
+    if changed:
+        raise WorkFailedError(
+            "files are not as they were built",
+            where=tree.name,
+            found=", ".join(changed[:5]) + (" and more" if changed[5:] else ""),
+            expected="the files of manifest.json, unchanged",
+            fix="build again; a model must not write into its own folder",
+        )
+
+
 def _validate(
     context: Context,
     records: Mapping[str, Record],
@@ -195,7 +222,7 @@ def _validate(
     installation = context.install(say)
     with context.store.scratch() as scratch:
         probes(scratch)
-        say(f"validating {len(names)} models on a live server")
+        say(f"validating {len(names)} model{'s' if names[1:] else ''} on a live server")
         with EmbeddedServer(installation, [tree, scratch], explicit=True, verbose=1) as server:
             return validate(server, under_test, say=say)
 
@@ -221,6 +248,14 @@ def validate(context: Context, repository: Path, say: Callable[[str], None]) -> 
     entries = assemble.entries(context, records)
     verdicts = Verdicts(context, entries, records)
     names = list(context.graph.models)
+    _untouched(repository, manifest, context.store.files.of)
+    built = {name: entry for name, entry in manifest.models.items() if name in entries}
+    if _tree(built) != _tree(entries):
+        raise WorkFailedError(
+            "the repository holds another build than the project's",
+            where=repository.name,
+            fix=f"triton-builder build --target {context.target_name}",
+        )
     found = _validate(context, records, repository, names, say)
     verdicts.learn(found)
     outcome = _outcome(manifest, records, (), names, verdicts, changed=False)
@@ -228,6 +263,10 @@ def validate(context: Context, repository: Path, say: Callable[[str], None]) -> 
     if failed:
         raise NotProvenError(outcome, failed)
     return outcome
+
+
+def _tree(entries: Mapping[str, ModelEntry]) -> dict[str, dict[str, tuple[str, int]]]:
+    return {name: dict(entry.tree()) for name, entry in entries.items()}
 
 
 def _outcome(  # noqa: PLR0913 - its parts

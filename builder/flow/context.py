@@ -16,6 +16,7 @@ from builder.spec import project as projects
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+    from threading import Event
 
     from builder.plan.graph import Graph
     from builder.plan.toolchain import Toolchain
@@ -49,11 +50,17 @@ class Context:
     @property
     def repository(self) -> Path:
         """Where the target's repository lies."""
-        return self.project.root / "repository" / self.target_name
+        place = self.project.root / "repository" / self.target_name
+        return place.resolve() if place.is_symlink() else place
 
-    def install(self, say: Callable[[str], None]) -> Installation:
+    @property
+    def reports(self) -> Path:
+        """The folder that reports go to."""
+        return self.project.root / "repository"
+
+    def install(self, say: Callable[[str], None], cancelled: Event | None = None) -> Installation:
         """The target's server on this machine, installed if it is not yet."""
-        return install.ensure(self.target.triton, cache_folder(), say)
+        return install.ensure(self.target.triton, cache_folder(), say, cancelled=cancelled)
 
 
 def context(root: Path, target: str | None, names: Sequence[str] = ()) -> Context:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from builder.files import write_atomically
 from builder.flow.assemble import lineage
 from builder.report.contents import BuildReport, ModelReport, VersionReport
+from builder.validation.verdict import Finding, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
     from builder.flow.context import Context
     from builder.plan.draft import ModelPlan, VersionPlan
     from builder.plan.evaluate import Record
-    from builder.repository.manifest import VersionEntry
-    from builder.validation.verdict import Verdict
+    from builder.repository.manifest import ModelEntry, VersionEntry
 
 
 def report(context: Context, outcome: Outcome) -> BuildReport:
@@ -27,8 +27,13 @@ def report(context: Context, outcome: Outcome) -> BuildReport:
     return BuildReport(
         target=context.target_name,
         release=context.target.triton,
-        models=tuple(
-            _model(context, outcome, plan, verdicts) for plan in context.graph.models.values()
+        models=(
+            *(_model(context, outcome, plan, verdicts) for plan in context.graph.models.values()),
+            *(
+                _kept(name, entry)
+                for name, entry in outcome.manifest.models.items()
+                if name not in context.graph.models
+            ),
         ),
         server=servers[0] if servers else None,
         toolchain=outcome.manifest.toolchain,
@@ -41,7 +46,7 @@ def leave(context: Context, said: BuildReport) -> list[str]:
     from builder.report.html import page
     from builder.report.junit import junit
 
-    folder, name = context.repository.parent, context.target_name
+    folder, name = context.reports, context.target_name
     written = {f"{name}.report.html": page(said), f"{name}.junit.xml": junit(said)}
     for file, text in written.items():
         write_atomically(folder / file, text.encode())
@@ -70,6 +75,28 @@ def _model(
         description=(model or ensemble).description if model or ensemble else "",  # type: ignore[union-attr]
         members=tuple(dict.fromkeys(s.model for s in ensemble.steps)) if ensemble else (),
     )
+
+
+def _kept(name: str, entry: ModelEntry) -> ModelReport:
+    """A model that a build of others left as it was: what its manifest says, no figures."""
+    versions = []
+    for version, own in entry.versions.items():
+        checks = own.verdict.get("checks", ())
+        findings = tuple(Finding(check, passed=True, figure="as before") for check in checks)
+        server = own.verdict.get("server", "")
+        verdict = Verdict(name, version, own.number, server, findings) if findings else None
+        versions.append(
+            VersionReport(
+                version=version,
+                number=own.number,
+                precision=own.precision,
+                files={file: size for file, (_, size) in own.files.items()},
+                notes=own.recipe,
+                note="; ".join(own.notes) or None,
+                verdict=verdict,
+            )
+        )
+    return ModelReport(name=name, versions=tuple(versions), description="as it was before")
 
 
 def _version(

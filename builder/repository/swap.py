@@ -41,11 +41,12 @@ def claim(repository: Path, say: Callable[[str], None]) -> Iterator[None]:
     with disk_errors(repository.parent):
         repository.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(repository.parent / f".{repository.name}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        say(f"another build of {repository.name} is running; waiting for it")
-        lock.acquire()
+    with disk_errors(repository.parent):
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            say(f"another build of {repository.name} is running; waiting for it")
+            lock.acquire()
     try:
         _sweep(repository)
         yield

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from builder.errors import BuilderError, InputError
+from builder.flow.build import Options, build
+from builder.flow.context import context
 from builder.repository import manifest as manifests
 from tests.projects import ECHO_SOURCE, echo
 
@@ -109,6 +111,63 @@ def test_a_build_of_some_keeps_the_others(project, built):
     assert outcome.manifest.models["two"] != everything.models["two"]
 
 
+def test_a_kept_model_that_was_altered_is_put_right_from_the_store(project, built):
+    echo(project, "one")
+    folder = echo(project, "two")
+    built()
+    before = snapshot(repository(project) / "one")
+    altered = repository(project) / "one" / "1000000" / "model.py"
+    altered.unlink()
+    altered.write_text("garbage")
+    (folder / "source.py").write_text(ECHO_SOURCE.replace("[5, 6]", "[5, 7]"))
+    assert built("two").changed
+    assert snapshot(repository(project) / "one") == before
+
+
+def test_a_kept_model_that_was_altered_is_refused_where_the_store_has_it_no_more(
+    project, built, cache_folder
+):
+    echo(project, "one")
+    folder = echo(project, "two")
+    (project / "models/one/model.py").write_text("# another\n")
+    entry = built().manifest.models["one"].versions["1.0"]
+    digest = entry.files["model.py"][0]
+    (repository(project) / "one" / "1000000" / "model.py").unlink()
+    (cache_folder / "store" / "blobs" / digest[:2] / digest).unlink()
+    (folder / "source.py").write_text(ECHO_SOURCE.replace("[5, 6]", "[5, 7]"))
+    with pytest.raises(BuilderError, match="changed or removed") as caught:
+        built("two")
+    assert caught.value.where == "cpu/one/1000000/model.py"
+
+
+def test_an_interrupt_that_somebody_swallowed_still_stops_the_swap(project):
+    echo(project)
+    asked = Options(
+        jobs=1,
+        validate=False,
+        say=lambda _: None,
+        on_event=lambda _: None,
+        interrupted=lambda: True,
+    )
+    with pytest.raises(KeyboardInterrupt):
+        build(context(project, None), asked)
+    assert not repository(project).exists()
+
+
+def test_a_repository_that_is_a_link_is_swapped_where_it_leads(project, built, tmp_path):
+    echo(project)
+    target = tmp_path / "elsewhere" / "repository"
+    target.parent.mkdir()
+    repository(project).parent.mkdir()
+    repository(project).symlink_to(target)
+    built()
+    echo(project, source=ECHO_SOURCE.replace("[5, 6]", "[5, 7]"))
+    assert built().changed
+    assert repository(project).is_symlink()
+    assert (target / "manifest.json").is_file()
+    assert not built().changed
+
+
 def test_a_model_that_is_gone_leaves_the_repository(project, built):
     echo(project, "one")
     folder = echo(project, "two")
@@ -127,9 +186,6 @@ def test_two_folders_and_two_stores_give_the_same_bytes(tmp_path, project, built
     elsewhere.mkdir(parents=True)
     echo(elsewhere)
     monkeypatch.setenv("TRITON_BUILDER_CACHE", str(tmp_path / "another"))
-    from builder.flow.build import Options, build
-    from builder.flow.context import context
-
     quiet = Options(jobs=2, validate=False, say=lambda _: None, on_event=lambda _: None)
     build(context(elsewhere, None), quiet)
     assert snapshot(repository(elsewhere)) == snapshot(repository(project))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -150,6 +151,32 @@ def test_an_interrupt_during_validation_stops_the_server(project):
     assert not (project / "repository/cpu").exists()
 
 
+def test_a_failing_build_prints_one_json_document(project):
+    folder = echo(project)
+    (folder / "model.py").write_text(LYING)
+    code, out, _ = run(project, "build", "--json")
+    document = json.loads(out)
+    assert code == 1
+    assert document["outcome"] == "1 of 1 version failed"
+    assert "not proven" in document["errors"][0]["problem"]
+
+
+def test_a_copy_that_was_tampered_with_proves_nothing(project, tmp_path):
+    folder = echo(project)
+    (folder / "model.py").write_text(LYING)
+    run(project, "build", "--no-validate")
+    copy = tmp_path / "copy"
+    shutil.copytree(project / "repository/cpu", copy)
+    tampered = copy / "echo/1000000/model.py"
+    tampered.unlink()
+    tampered.write_text(ECHO_MODEL)
+    code, _, err = run(project, "validate", "--repository", str(copy))
+    assert code == 1
+    assert "files are not as they were built" in err
+    assert "echo/1000000/model.py" in err
+    assert run(project, "build")[0] == 1
+
+
 def test_validate_asks_the_server_again(project):
     echo(project)
     assert run(project, "validate")[0] == 1
@@ -157,4 +184,4 @@ def test_validate_asks_the_server_again(project):
     code, out, err = run(project, "validate")
     assert code == 0, err
     assert "passed" in out
-    assert "validating 1 models" in err
+    assert "validating 1 model on" in err
