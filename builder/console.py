@@ -18,12 +18,11 @@ if TYPE_CHECKING:
 class Console:
     """Tells of a run on standard error; standard output is for results."""
 
-    def __init__(self, *, quiet: bool = False) -> None:
-        self._quiet = quiet
+    def __init__(self) -> None:
         self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
+        self._phase: TaskID | None = None
         self._start = time.monotonic()
-        self.hits = 0
 
     def __enter__(self) -> Self:
         return self
@@ -38,9 +37,15 @@ class Console:
             self._progress.stop()
 
     def say(self, text: str) -> None:
-        """One line of news."""
-        if self._quiet:
-            return
+        """One line of news; on a terminal, with a clock that runs until the next."""
+        self._print(text)
+        if sys.stderr.isatty():
+            progress = self._live()
+            if self._phase is None:
+                self._phase = progress.add_task("", total=None, reason="")
+            progress.reset(self._phase, description=f"since: {text}")
+
+    def _print(self, text: str) -> None:
         if self._progress:
             self._progress.console.print(text, highlight=False, markup=False)
         else:
@@ -48,39 +53,40 @@ class Console:
 
     def on_event(self, event: Event) -> None:
         """News of an action."""
-        if self._quiet:
-            return
         if event.kind == "hit":
-            self.hits += 1
             return
         self._show(event)
         if event.kind == "start":
             if not sys.stderr.isatty():
-                self.say(f"{event.action}: {event.reason}")
+                self._print(f"{event.action}: {event.reason}")
         elif event.kind == "done":
-            self.say(f"{event.action}: done in {event.seconds:.1f} s")
+            self._print(f"{event.action}: done in {event.seconds:.1f} s")
         else:
-            self.say(f"{event.action}: FAILED: {event.reason}")
+            self._print(f"{event.action}: FAILED: {event.reason}")
 
     def _show(self, event: Event) -> None:
         """The live view: a line with a clock for each action that runs."""
         if not sys.stderr.isatty():
             return
+        progress = self._live()
+        if event.kind == "start":
+            task = progress.add_task(event.action, total=None, reason=event.reason)
+            self._tasks[event.action] = task
+        elif event.action in self._tasks:
+            progress.remove_task(self._tasks.pop(event.action))
+
+    def _live(self) -> Progress:
         if self._progress is None:
             from rich.console import Console as Terminal
             from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
             self._progress = Progress(
                 SpinnerColumn(),
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 TimeElapsedColumn(),
                 TextColumn("[dim]{task.fields[reason]}"),
                 console=Terminal(stderr=True),
                 transient=True,
             )
             self._progress.start()
-        if event.kind == "start":
-            task = self._progress.add_task(event.action, total=None, reason=event.reason)
-            self._tasks[event.action] = task
-        elif event.action in self._tasks:
-            self._progress.remove_task(self._tasks.pop(event.action))
+        return self._progress
