@@ -6,15 +6,13 @@ Nothing that exists is overwritten.
 from __future__ import annotations
 
 import re
+import tempfile
 from importlib import resources
+from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING
 
 from builder.errors import InputError
-from builder.files import write_atomically
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from builder.files import disk_errors, remove_tree, write_atomically
 
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
 
@@ -31,7 +29,7 @@ def project(root: Path) -> list[str]:
     if not pyproject.exists():
         write_atomically(pyproject, text.encode())
         written.append("pyproject.toml")
-    elif "[tool.triton-builder" not in pyproject.read_text(encoding="utf-8"):
+    elif b"[tool.triton-builder" not in pyproject.read_bytes():
         raise InputError(
             "pyproject.toml has no table for triton-builder",
             where="pyproject.toml",
@@ -56,12 +54,12 @@ def model(root: Path, name: str) -> list[str]:
     Raises:
         InputError: the name will not do, or there is such a model.
     """
-    if not NAME.match(name):
+    if not NAME.fullmatch(name) or len(name) > 200:  # noqa: PLR2004 - as specs have it
         raise InputError(
             "not a name for a model",
             where="command line",
             found=name,
-            expected="letters, digits, `_`, `-` and `.`",
+            expected="letters, digits, `_`, `-` and `.`, first a letter or a digit, at most 200",
         )
     folder = root / "models" / name
     for taken in (folder, root / "ensembles" / name):
@@ -71,9 +69,18 @@ def model(root: Path, name: str) -> list[str]:
                 where=f"{taken.parent.name}/{name}",
                 fix="choose another name; nothing was changed",
             )
-    for file in ("model.yaml", "source.py"):
-        text = Template(_template(file)).substitute(name=name)
-        write_atomically(folder / file, text.encode())
+    with disk_errors(folder.parent):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{name[:20]}."))
+        try:
+            for file in ("model.yaml", "source.py"):
+                text = Template(_template(file)).substitute(name=name)
+                write_atomically(aside / file, text.encode())
+            aside.chmod(0o755)
+            aside.rename(folder)
+        except BaseException:
+            remove_tree(aside)
+            raise
     return [f"models/{name}/model.yaml", f"models/{name}/source.py"]
 
 

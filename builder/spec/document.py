@@ -32,6 +32,10 @@ class Number(float):
     text: str
 
 
+DEPTH, NODES = 100, 100_000
+"""Far beyond any spec, and far below what an alias that repeats itself unfolds to."""
+
+
 @dataclass(frozen=True)
 class Document:
     """One YAML file.
@@ -72,6 +76,7 @@ def read(path: Path, name: str) -> Document:
         raise InputError("file cannot be read", where=name, found=e) from e
     lines: dict[Place, int] = {}
     try:
+        _refuse_deep(text, name)
         node = yaml.compose(text, Loader=_Loader)
         if not isinstance(node, yaml.MappingNode):
             raise InputError(
@@ -90,6 +95,15 @@ def read(path: Path, name: str) -> Document:
             f"not valid YAML: {e.problem or e.context}",
             where=place,
             fix="check indentation, colons and brackets on this line and the one before",
+        ) from e
+    except yaml.reader.ReaderError as e:
+        control = yaml.reader.Reader.NON_PRINTABLE.search(text)
+        line = f":{text.count(chr(10), 0, control.start()) + 1}" if control else ""
+        raise InputError(
+            "not valid YAML: a character that YAML does not allow",
+            where=f"{name}{line}",
+            found=repr(control.group()) if control else e,
+            fix="remove it, or write it as an escape in double quotes",
         ) from e
     except yaml.YAMLError as e:
         raise InputError(f"not valid YAML: {e}", where=name) from e
@@ -116,12 +130,47 @@ def suggestion(word: str, known: Sequence[str]) -> str | None:
     return f"did you mean `{close[0]}`?" if close else None
 
 
+def _refuse_deep(text: str, name: str) -> None:
+    """Stops at deep nesting before `compose` does, which recurses."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEPTH:
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            raise _too_much(name, line)
+
+
+def _too_much(name: str, line: int) -> InputError:
+    return InputError(
+        "nested too deeply, or unfolds to too much",
+        where=f"{name}:{line}",
+        expected=f"at most {DEPTH} levels and {NODES} values",
+        fix="write it flatter; an alias must not lead back to itself",
+    )
+
+
 def _value(node: yaml.Node, place: Place, lines: dict[Place, int], name: str) -> Any:
+    if len(place) > DEPTH or len(lines) > NODES:
+        raise _too_much(name, node.start_mark.line + 1)
     lines.setdefault(place, node.start_mark.line + 1)
     if isinstance(node, yaml.MappingNode):
         return _mapping(node, place, lines, name)
     if isinstance(node, yaml.SequenceNode):
         return [_value(item, (*place, i), lines, name) for i, item in enumerate(node.value)]
+    try:
+        return _scalar(node)
+    except (ValueError, TypeError, KeyError, yaml.YAMLError) as e:
+        text = node.value
+        raise InputError(
+            f"not a value of YAML's type {node.tag.rpartition(':')[2]}",
+            where=f"{name}:{node.start_mark.line + 1}",
+            found=text if len(text) < 200 else f"{text[:20]}... ({len(text)} characters)",  # noqa: PLR2004 - a screen's line or two
+            fix="put it in quotes if it is meant as text",
+        ) from e
+
+
+def _scalar(node: yaml.Node) -> Any:
     if node.tag == "tag:yaml.org,2002:float":
         number = Number(yaml.safe_load(node.value))
         number.text = node.value
@@ -139,9 +188,13 @@ def _mapping(
 ) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for key_node, value_node in node.value:
-        key = str(key_node.value)
-        here = (*place, key)
         line = key_node.start_mark.line + 1
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise InputError(
+                "a key that is no text", where=f"{name}:{line}", expected="`key: value`"
+            )
+        key = key_node.value
+        here = (*place, key)
         if key in result:
             raise InputError(
                 f"`{key}` is declared twice",
@@ -155,29 +208,39 @@ def _mapping(
 
 
 def _explain(document: Document, kind: type[BaseModel], e: ValidationError) -> list[InputError]:
-    """One error a place: a union's branches each complain, and the first says enough."""
+    """One error a place: a union's branches each complain, and the first says enough.
+
+    Of a branch that fits so far that the mistake lies inside it, only that mistake is told.
+    """
     found: dict[Place, InputError] = {}
+    branches: set[Place] = set()
     for item in e.errors(include_url=False):
         place = _place(document, item["loc"])
         if place in found:
             continue
+        dotted = ".".join(str(part) for part in place)
         if item["type"] == "extra_forbidden":
             key = str(place[-1]) if place else ""
+            shown = key if document.lines else dotted
             known = _fields(kind, place[:-1])
             found[place] = document.error(
                 place,
-                f"unknown field `{key}`",
+                f"unknown field `{shown}`",
                 found=key,
                 expected=", ".join(known) or None,
                 fix=suggestion(key, known) or "remove it, or see `triton-builder schema`",
             )
         elif item["type"] == "missing":
             missing = str(item["loc"][-1])
-            found[(*place, missing)] = document.error(
-                place, f"field `{missing}` is missing", fix=f"add `{missing}:`"
+            shown = missing if document.lines else dotted
+            found[place if not document.lines else (*place, missing)] = document.error(
+                place,
+                f"field `{shown}` is missing",
+                fix=f"add `{missing}{':' if document.lines else ' ='}`",
             )
         else:
-            dotted = ".".join(str(part) for part in place)
+            if len(place) < len(item["loc"]) and item["loc"][-1] != "[key]":
+                branches.add(place)
             given = item["input"]
             text = getattr(given, "text", None) or repr(given)
             message = item["msg"].removeprefix("Value error, ")
@@ -191,6 +254,9 @@ def _explain(document: Document, kind: type[BaseModel], e: ValidationError) -> l
                 found=text if len(text) < 200 else None,  # noqa: PLR2004 - a screen's line or two
                 expected=expected or None,
             )
+    for place in branches:
+        if any(len(other) > len(place) and other[: len(place)] == place for other in found):
+            del found[place]
     # a field that is missing may be the one with the typo, which is told first
     return [
         found[p] for p in sorted(found, key=lambda p: (_line(document, p), p not in document.lines))
@@ -202,7 +268,9 @@ def _line(document: Document, place: Place) -> int:
 
 
 def _place(document: Document, loc: Sequence[str | int]) -> Place:
-    """Pydantic's location without what it adds for union branches."""
+    """Pydantic's location without what it adds for union branches; whole without lines."""
+    if not document.lines:
+        return tuple(part for part in loc if part != "[key]")
     place: Place = ()
     for part in loc:
         if (*place, part) in document.lines:
@@ -214,13 +282,13 @@ def _fields(kind: type[BaseModel], place: Place) -> list[str]:
     """The names that a spec knows at a place, as far as plain models go."""
     current: Any = kind
     for part in place:
-        candidates = [a for a in _models(current) if isinstance(part, str)]
         following: Any = None
-        for model in candidates:
-            if isinstance(part, str) and part in model.model_fields:
-                following = model.model_fields[part].annotation
+        for model in _models(current):
+            for name, field_ in model.model_fields.items():
+                if part in (name, field_.alias):
+                    following = field_.annotation
         if following is None:
-            following = _items(current)
+            following = _items(current, part)
         current = following
     names: list[str] = []
     for model in _models(current):
@@ -234,6 +302,7 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
     return [m for a in getattr(annotation, "__args__", ()) for m in _models(a)]
 
 
-def _items(annotation: Any) -> Any:
+def _items(annotation: Any, part: str | int) -> Any:
+    """What a list or a mapping holds: `tuple[Step, ...]`, `dict[str, Tensor]`."""
     arguments = getattr(annotation, "__args__", ())
-    return arguments[-1] if arguments else None
+    return arguments[0 if isinstance(part, int) else -1] if arguments else None

@@ -20,7 +20,10 @@ def microseconds(text: Any) -> int:
     match = _PATTERN.match(text) if isinstance(text, str) else None
     if not match:
         raise ValueError("not a duration; expected a number with a unit: 500us, 2ms, 1.5s, 1m")
-    return round(float(match[1]) * _UNITS[match[2]])
+    value = float(match[1]) * _UNITS[match[2]]
+    if value * 1000 >= 2**63:
+        raise ValueError("too long; expected less than 292 years, 64 bits of nanoseconds")
+    return round(value)
 
 
 Duration = Annotated[

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from builder.spec.duration import Duration
-from builder.spec.tensor import BATCH, Dim, Frozen, Tensor, is_batched
+from builder.spec.tensor import BATCH, MOST, Dim, Frozen, Tensor, is_batched
 from builder.spec.tolerance import Precision, Tolerance
 from builder.spec.version import Version, number
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=200)]
+_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+
+
+def _named(text: str) -> str:
+    if not _NAME.fullmatch(text) or len(text) > 200:  # noqa: PLR2004 - folders take 255
+        raise ValueError(
+            "not a name; expected letters, digits, `_`, `-` and `.`, first a letter or a digit, "
+            "at most 200 of them"
+        )
+    return text
+
+
+Name = Annotated[
+    str,
+    AfterValidator(_named),
+    WithJsonSchema({"type": "string", "pattern": _NAME.pattern, "maxLength": 200}),
+]
 """A name that Triton, object stores and file systems all take."""
 
 Function = Annotated[str, Field(pattern=r"^[^:\s]+\.py:[A-Za-z_]\w*$")]
@@ -19,7 +36,7 @@ Function = Annotated[str, Field(pattern=r"^[^:\s]+\.py:[A-Za-z_]\w*$")]
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
-Batch = Annotated[int, Field(ge=1)]
+Batch = Annotated[int, Field(ge=1, le=MOST)]
 
 
 def _empty(value: Any) -> Any:
@@ -56,13 +73,13 @@ class Batching(Frozen):
 
     preferred: tuple[Batch, ...] = ()
     max_queue_delay: Duration = 0
-    max_queue_size: Annotated[int, Field(ge=0)] = 0
+    max_queue_size: Annotated[int, Field(ge=0, le=MOST)] = 0
 
 
 class Latest(Frozen):
     """`serve: {latest: 2}`."""
 
-    latest: Annotated[int, Field(ge=1)]
+    latest: Annotated[int, Field(ge=1, le=MOST)]
 
 
 class Slo(Frozen):
@@ -108,7 +125,7 @@ class ModelSpec(Frozen):
     ]
     serve: Literal["all"] | Latest | tuple[Version, ...] = "all"
     batching: Batching | Literal[False] = Batching()
-    instances: Annotated[int, Field(ge=1)] | None = None
+    instances: Annotated[int, Field(ge=1, le=MOST)] | None = None
     timeout: Duration | None = None
     warmup: tuple[Batch, ...] = (1,)
     tolerance: Tolerance = Tolerance()

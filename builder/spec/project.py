@@ -96,7 +96,7 @@ def find(start: Path) -> Path:
     for folder in (here, *here.parents):
         if (folder / "models").is_dir() or (folder / "ensembles").is_dir():
             return folder
-        if "triton-builder" in _pyproject(folder).get("tool", {}):
+        if _table(folder) is not None:
             return folder
     raise InputError(
         "not in a triton-builder project",
@@ -195,7 +195,7 @@ class _Reading:
 
 
 def _settings(root: Path) -> Settings:
-    table = _pyproject(root).get("tool", {}).get("triton-builder", {})
+    table = _table(root) or {}
     document = Document("pyproject.toml [tool.triton-builder]", table, {})
     try:
         settings = Settings.model_validate(table)
@@ -210,24 +210,66 @@ def _settings(root: Path) -> Settings:
     return settings
 
 
-def _pyproject(folder: Path) -> dict[str, dict[str, dict[str, object]]]:
+def _table(folder: Path) -> dict[str, object] | None:
+    """`[tool.triton-builder]` of a folder's pyproject.toml; None where there is none."""
+    where = f"{folder.name}/pyproject.toml"
     try:
-        return tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
+        table: object = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as e:
-        raise InputError("not valid TOML", where=f"{folder.name}/pyproject.toml", found=e) from e
+        return None
+    except OSError as e:
+        raise InputError("file cannot be read", where=where, found=e.strerror) from e
+    except UnicodeDecodeError as e:
+        raise InputError("not UTF-8", where=where, found=e, fix="save it as UTF-8") from e
+    except (ValueError, RecursionError) as e:  # a number may be too long even for tomllib
+        raise InputError("not valid TOML", where=where, found=e) from e
+    for key in ("tool", "triton-builder"):
+        table = table.get(key) if isinstance(table, dict) else None
+        if table is None:
+            return None
+        if not isinstance(table, dict):
+            raise InputError(
+                f"`{key}` is no table",
+                where=where,
+                found=repr(table),
+                expected="[tool.triton-builder]",
+            )
+    return table if isinstance(table, dict) else None
 
 
 def _folders(parent: Path) -> list[Path]:
-    """The folders of a parent that hold a spec, or look as if they should."""
+    """The folders of a parent that hold a spec, or look as if they should; links to nothing too."""
     if not parent.is_dir():
         return []
-    return sorted(p for p in parent.iterdir() if p.is_dir() and not p.name.startswith((".", "__")))
+    return sorted(
+        p
+        for p in parent.iterdir()
+        if (p.is_dir() or not p.exists()) and not p.name.startswith((".", "__"))
+    )
+
+
+def _document(folder: Path, file: str) -> Document:
+    name = f"{folder.parent.name}/{folder.name}"
+    if not folder.exists():
+        raise InputError(
+            "a link that leads nowhere",
+            where=name,
+            found=folder.readlink() if folder.is_symlink() else None,
+            fix=f"remove {name}, or mend what it points to",
+        )
+    other = (folder / file).with_suffix(".yml")
+    if other.is_file() and not (folder / file).exists():
+        raise InputError(
+            "file is missing",
+            where=f"{name}/{file}",
+            found=other.name,
+            fix=f"rename {name}/{other.name} to {file}",
+        )
+    return read(folder / file, f"{name}/{file}")
 
 
 def _model(folder: Path) -> tuple[Document, ModelSpec, Function | None]:
-    document = read(folder / "model.yaml", f"models/{folder.name}/model.yaml")
+    document = _document(folder, "model.yaml")
     spec = parse(document, ModelSpec)
     found: list[BuilderError] = [*consistency.mistakes(spec, document, folder.name)]
     function: Function | None = None
@@ -285,8 +327,7 @@ def _weights(folder: Path, spec: ModelSpec, document: Document) -> None:
 
 
 def _ensemble(folder: Path) -> tuple[Document, EnsembleSpec]:
-    name = f"ensembles/{folder.name}/ensemble.yaml"
-    document = read(folder / "ensemble.yaml", name)
+    document = _document(folder, "ensemble.yaml")
     spec = parse(document, EnsembleSpec)
     if spec.name != folder.name:
         raise document.error(

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
+from builder.spec.model import Name
 from builder.spec.tensor import Frozen
 
 Format = Literal["onnx", "tensorrt", "python", "vllm"]
@@ -46,4 +47,4 @@ class Settings(_Kebab):
     """`[tool.triton-builder]`."""
 
     default_target: str = "cpu"
-    targets: dict[str, Target] = Field(default_factory=lambda: {"cpu": CPU})
+    targets: dict[Name, Target] = Field(default_factory=lambda: {"cpu": CPU})

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 BATCH = "batch"
 """The dimension that Triton's batcher works on, where it stands first everywhere."""
 
+MOST = 2**31 - 1
+"""The largest number that Triton's config holds for a batch, a count or a size."""
+
 DType = Literal[
     "bool",
     "uint8",
@@ -28,7 +31,10 @@ DType = Literal[
     "string",
 ]
 
-Size = Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Size = (
+    Annotated[int, Field(ge=0, le=MOST)]
+    | Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+)
 
 
 class Frozen(BaseModel):
@@ -48,7 +54,7 @@ class Dim(Frozen):
     """The sizes that a named dimension may take, both ends included."""
 
     min: Annotated[int, Field(ge=0)] = 1
-    max: Annotated[int, Field(ge=1)]
+    max: Annotated[int, Field(ge=1, le=MOST)]
 
     @model_validator(mode="after")
     def _ordered(self) -> Dim:

@@ -1,6 +1,8 @@
+import errno
+
 import pytest
 
-from builder.errors import InputError
+from builder.errors import InputError, WorkFailedError
 from builder.scaffold import model, project
 from builder.spec.project import load
 
@@ -31,3 +33,13 @@ def test_a_pyproject_of_the_users_own_is_left_alone(tmp_path):
 def test_names_that_will_not_do(tmp_path, name):
     with pytest.raises(InputError):
         model(tmp_path, name)
+
+
+def test_a_failure_leaves_nothing(tmp_path, monkeypatch):
+    def full(path, _content):
+        raise OSError(errno.ENOSPC, "full", str(path))
+
+    monkeypatch.setattr("builder.scaffold.write_atomically", full)
+    with pytest.raises(WorkFailedError, match="disk is full"):
+        model(tmp_path, "zzz")
+    assert list((tmp_path / "models").iterdir()) == []

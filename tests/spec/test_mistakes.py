@@ -326,3 +326,116 @@ def test_two_models_of_one_name(tmp_path):
     text = refused(tmp_path)
     assert "two models are named `first`" in text
     assert "models/first/model.yaml" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            'default-targt = "cpu"',
+            ["unknown field `default-targt`", "did you mean `default-target`"],
+        ),
+        ('[tool.triton-builder.targets.cpu]\ndevic = "cpu"', ["targets.cpu.devic`", "`device`"]),
+        (
+            '[tool.triton-builder.targets.a]\ntriton="24.10"\ndevice="cpu"\nserver="embeded"',
+            ["`targets.a.server`", "'embedded'"],
+        ),
+        (
+            '[tool.triton-builder.targets."../../x"]\ntriton="24.10"\ndevice="cpu"',
+            ["not a name", "letters, digits"],
+        ),
+    ],
+)
+def test_mistakes_in_pyproject_name_the_key(tmp_path, text, words):
+    model(tmp_path)
+    (tmp_path / "pyproject.toml").write_text(f"[tool.triton-builder]\n{text}\n")
+    found = refused(tmp_path)
+    assert all(word in found for word in words), found
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"tool = 3", "`tool` is no table"),
+        (b"[tool]\ntriton-builder = 3", "`triton-builder` is no table"),
+        (b"# \xff", "not UTF-8"),
+        (b"x = " + b"9" * 5000, "not valid TOML"),
+    ],
+)
+def test_a_pyproject_that_cannot_be_read(tmp_path, content, problem):
+    model(tmp_path)
+    (tmp_path / "pyproject.toml").write_bytes(content)
+    assert problem in refused(tmp_path)
+
+
+LAUGHS = "config:\n  a0: &a0 [x, x]\n" + "".join(
+    f"  a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 9)
+)
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("config: &a {x: *a}", "nested too deeply"),
+        ("config: " + "[" * 3000 + "]" * 3000, "nested too deeply"),
+        ("config: " + "[" * 100_000, "nested too deeply"),
+        ("instances: " + "9" * 5000, "not a value of YAML's type int"),
+        ("instances: !!float abc", "not a value of YAML's type float"),
+        ("description: a\x07b", "not valid YAML: a character"),
+        ("? [a, b]\n: c", "a key that is no text"),
+    ],
+)
+def test_yaml_that_does_not_bear_reading(tmp_path, line, problem):
+    model(tmp_path)
+    (tmp_path / "models/linear/model.yaml").write_text(f"name: linear\n{line}\n")
+    assert f"models/linear/model.yaml:2: {problem}" in refused(tmp_path)[:300]
+
+
+def test_aliases_that_multiply(tmp_path):
+    model(tmp_path)
+    (tmp_path / "models/linear/model.yaml").write_text(LAUGHS)
+    assert "unfolds to too much" in refused(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("instances: 2147483648", "2147483647"),
+        ("warmup: [2147483648]", "2147483647"),
+        ("timeout: 99999999999999999999s", "`timeout`: too long"),
+    ],
+)
+def test_numbers_beyond_tritons(tmp_path, line, words):
+    assert words in edited(tmp_path, "versions:", f"{line}\nversions:")
+    assert "2147483647" in edited(tmp_path, "max: 8", "max: 2147483648")
+
+
+@pytest.mark.parametrize(
+    ("line", "bogus"),
+    [("batching: {{prefered: [4]}}", "False"), ("serve: {{lates: 1}}", "'all'")],
+)
+def test_a_mistake_inside_a_union_is_told_once(tmp_path, line, bogus):
+    text = edited(tmp_path, "versions:", f"{line}\nversions:")
+    assert "did you mean" in text
+    assert f"expected: {bogus}" not in text
+
+
+def test_typo_inside_a_step(tmp_path):
+    wired(tmp_path, "outputs: {y: mid}", "output: {y: mid}")
+    assert "did you mean `outputs`?" in refused(tmp_path)
+
+
+def test_a_link_that_leads_nowhere(tmp_path):
+    model(tmp_path)
+    (tmp_path / "models" / "lost").symlink_to("nowhere")
+    assert "models/lost: a link that leads nowhere" in refused(tmp_path)
+
+
+def test_a_spec_that_ends_in_yml(tmp_path):
+    folder = model(tmp_path)
+    (folder / "model.yaml").rename(folder / "model.yml")
+    assert "rename models/linear/model.yml to model.yaml" in refused(tmp_path)
+
+
+def test_a_name_that_will_not_do(tmp_path):
+    assert "`name`: not a name" in edited(tmp_path, "name: {name}", "name: a b")
