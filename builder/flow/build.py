@@ -5,7 +5,6 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from threading import Event
 from typing import TYPE_CHECKING
 
 from builder.engine import run as engine
@@ -16,12 +15,13 @@ from builder.flow.verdicts import Verdicts
 from builder.plan.evaluate import evaluate
 from builder.repository import manifest as manifests
 from builder.repository import swap
+from builder.servers import programs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from builder.engine.run import Event as ActionEvent
+    from builder.engine.run import Event
     from builder.flow.context import Context
     from builder.plan.evaluate import Record
     from builder.repository.manifest import Manifest, ModelEntry
@@ -43,7 +43,7 @@ class Options:
     jobs: int
     validate: bool
     say: Callable[[str], None]
-    on_event: Callable[[ActionEvent], None]
+    on_event: Callable[[Event], None]
     interrupted: Callable[[], bool] = lambda: False
 
 
@@ -137,12 +137,11 @@ def _run(
     runtime = None
     if any(not d.hit and d.action.stage == "prove" for d in decisions):
         pool = stack.enter_context(ThreadPoolExecutor(1))
-        leaving = Event()
-        stack.callback(leaving.set)  # before the pool waits for its thread
-        runtime = pool.submit(lambda: context.install(options.say, leaving).runtime)
+        stack.callback(programs.stop)  # before the pool waits for its thread
+        runtime = pool.submit(lambda: context.install(options.say).runtime)
     ran: list[str] = []
 
-    def listen(event: ActionEvent) -> None:
+    def listen(event: Event) -> None:
         if event.kind == "start":
             ran.append(event.action)
         options.on_event(event)

@@ -16,7 +16,6 @@ from builder.spec import project as projects
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
-    from threading import Event
 
     from builder.plan.graph import Graph
     from builder.plan.toolchain import Toolchain
@@ -58,9 +57,9 @@ class Context:
         """The folder that reports go to."""
         return self.project.root / "repository"
 
-    def install(self, say: Callable[[str], None], cancelled: Event | None = None) -> Installation:
+    def install(self, say: Callable[[str], None]) -> Installation:
         """The target's server on this machine, installed if it is not yet."""
-        return install.ensure(self.target.triton, cache_folder(), say, cancelled=cancelled)
+        return install.ensure(self.target.triton, cache_folder(), say)
 
 
 def context(root: Path, target: str | None, names: Sequence[str] = ()) -> Context:

@@ -8,6 +8,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -35,6 +36,8 @@ SUPERVISOR = Path(__file__).with_name("supervise.py")
 ATTEMPTS = 5
 """How often ports are picked again when somebody else was quicker."""
 TICK = 0.05
+SETTLING = 2.0
+"""Seconds that the supervisor may take to clear up and say how the server ended."""
 
 
 class EmbeddedServer:
@@ -123,6 +126,18 @@ class EmbeddedServer:
             return self._server is None or self._server.status() != psutil.STATUS_ZOMBIE
         except psutil.Error:
             return False
+
+    def ended(self) -> str:
+        """See `Server`."""
+        process = self._process
+        if process is None:
+            return "unknown"
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(SETTLING)
+        code = process.returncode
+        if code is None:
+            return "unknown"
+        return signal.Signals(code - 128).name if code > 128 else f"exit code {code}"  # noqa: PLR2004 - as shells count
 
     def log(self) -> str:
         """See `Server`; stays readable when the server is gone."""

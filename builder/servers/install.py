@@ -11,7 +11,6 @@ import json
 import os
 import platform
 import shutil
-import subprocess
 import sys
 import tempfile
 import zipfile
@@ -19,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder.errors import MissingError
-from builder.servers import libpython
+from builder.errors import MissingError, WorkFailedError
+from builder.servers import libpython, programs
 from builder.servers.libpython import PYTHON
 
 if TYPE_CHECKING:
@@ -103,6 +102,7 @@ def ensure(release: str, cache: Path, say: Callable[[str], None]) -> Installatio
     """
     from filelock import FileLock
 
+    programs.resume()
     pins = _pins(release)
     root = cache.absolute() / "servers" / f"{release}-{_digest(pins)}"
     installation = _laid_out(root, release, pins)
@@ -244,17 +244,18 @@ def _run(command: list[str], *, problem: str, fix: str) -> None:
     # A PYTHONPATH or PIP_TARGET meant for the caller's environment must not reach this one.
     kept = {k: v for k, v in os.environ.items() if k not in {"PYTHONPATH", "PYTHONHOME"}}
     kept = {k: v for k, v in kept.items() if k not in {"PIP_TARGET", "PIP_PREFIX", "PIP_USER"}}
-    done = subprocess.run(
-        command,
-        env=kept,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise MissingError(problem, fix=fix, detail="\n".join(done.stdout.splitlines()[-15:]))
+    code, output = programs.run(command, kept)
+    if code == 0:
+        return
+    detail = "\n".join(output.splitlines()[-15:])
+    if "No space left on device" in output:
+        raise WorkFailedError(
+            "the disk is full",
+            where=command[0],
+            fix="free some space, or set TRITON_BUILDER_CACHE to a folder on a larger disk",
+            detail=detail,
+        )
+    raise MissingError(problem, fix=fix, detail=detail)
 
 
 def _unpack(wheel: Path, server: Path) -> None:

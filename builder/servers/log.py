@@ -10,6 +10,7 @@ LOADED = re.compile(r"\"successfully loaded '([^']+)'\"")
 UNREADABLE = re.compile(r"\"Poll failed for model directory '(?P<model>[^']+)': (?P<why>.*)\"")
 TRACE = r"\n\nAt:"
 """After it, a Python model's error says where in its code; written as Triton escapes it."""
+CHATTER = re.compile(r"I\d{4} ")
 TAIL = 20
 
 
@@ -37,3 +38,8 @@ def tail(log: str) -> str:
     """The last lines, without Triton's wide tables, which repeat what was said before."""
     lines = [line[:1000] for line in log.splitlines() if line and line[0] not in "|+"]
     return "\n".join(lines[-TAIL:])
+
+
+def last_words(log: str) -> str:
+    """The end of a log without Triton's own chatter: warnings, errors, tracebacks, prints."""
+    return tail("\n".join(line for line in log.splitlines() if not CHATTER.match(line)))

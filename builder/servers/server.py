@@ -42,6 +42,10 @@ class Server(Protocol):
         """Whether the server's process runs."""
         ...
 
+    def ended(self) -> str:
+        """How its process ended: `SIGSEGV`, `exit code 1`; `unknown` where nobody can tell."""
+        ...
+
     def log(self) -> str:
         """Everything it has printed so far."""
         ...

@@ -42,6 +42,10 @@ def compare(expected: Array, actual: Array, bounds: OutputTolerance, *, batched:
     if expected.shape != actual.shape:
         reason = f"shape {list(actual.shape)} where {list(expected.shape)} was expected"
         return Agreement(-1.0, float("inf"), 1.0, reason)
+    strings = expected.dtype.kind in "OSU" and actual.dtype.kind in "OSU"
+    if expected.dtype != actual.dtype and not strings:
+        reason = f"dtype {actual.dtype} where {expected.dtype} was expected"
+        return Agreement(-1.0, float("inf"), 1.0, reason)
     if expected.size == 0:
         return Agreement(1.0, 0.0, 0.0)
     if expected.dtype.kind != "f":

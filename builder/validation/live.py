@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from builder.errors import WorkFailedError
+from builder.servers import log as logs
 from builder.validation.case import Case
 from builder.validation.checks import (
     accuracy,
@@ -51,9 +52,6 @@ CHECKS: Mapping[str, Check] = {
     "memory": memory.memory,
 }
 """What each loaded version is asked, in this order: the soak last, on a model that is warm."""
-
-TAIL = 40
-"""Lines of the server's log that go with the news of its death."""
 
 
 def validate(
@@ -129,9 +127,7 @@ class _Asking:
         if all(f.passed for f in before if f.check == "ready"):
             findings += self._all(case, CHECKS)
             if all(f.passed for f in findings):
-                figures = dict(latency.figures(case))
-                if subject.slo_p99_ms is not None and figures:
-                    figures["slo_p99_ms"] = subject.slo_p99_ms
+                figures = self._figures(case)
         verdict = Verdict(
             subject.name,
             version.version,
@@ -146,6 +142,17 @@ class _Asking:
         outcome = f"failed: {bad}" if bad else f"passed {len(findings)} checks"
         self._say(f"{subject.name} {version.version}: {outcome} ({took:.1f} s)")
         return verdict
+
+    def _figures(self, case: Case) -> dict[str, float]:
+        """Latencies for the report; none where the server refuses, for they are no check."""
+        try:
+            figures = dict(latency.figures(case))
+        except RefusedError:
+            self._still_alive(f"{case.subject.name} {case.version.version}", "latency")
+            return {}
+        if case.subject.slo_p99_ms is not None and figures:
+            figures["slo_p99_ms"] = case.subject.slo_p99_ms
+        return figures
 
     def _all(self, case: Case, checks: Mapping[str, Check]) -> list[Finding]:
         """Runs checks in order; a version that is not ready is asked nothing else."""
@@ -184,22 +191,16 @@ class _Asking:
         sample = (
             readiness.failed_sample(log.rpartition('"loading: ')[2]) if check == "ready" else None
         )
-        tail = [line for line in log.splitlines() if not _chatter(line)][-TAIL:]
         problem = "the server died during validation"
         if sample:  # Triton 24.10 dies of about every third warm-up that fails
             problem = f"warm-up sample '{sample}' failed, and the server died of it"
         raise WorkFailedError(
             problem,
             where=f"{where}, check {check}",
-            found="it no longer answers" if alive else "its process has ended",
+            found="it no longer answers"
+            if alive
+            else f"its process has ended: {self._server.ended()}",
             expected="a server that outlives every request",
             fix="read the end of its log, below; the model's code or its backend has crashed it",
-            detail="\n".join(tail),
+            detail=logs.last_words(log),
         )
-
-
-def _chatter(line: str) -> bool:
-    """Whether a line is of the verbose log, which says too much about each request."""
-    return line.startswith("I") and (
-        "infer_re" in line or "http_server" in line or "grpc" in line or "memory" in line
-    )

@@ -128,6 +128,8 @@ def test_a_server_that_dies_in_the_middle(project):
     code, _, err = run(project, "build")
     assert code == 1
     assert "the server died" in err
+    assert "SIGKILL" in err
+    assert "infer_handler" not in err
     assert "echo" in err
     assert not (project / "repository/cpu").exists()
     assert servers() == []

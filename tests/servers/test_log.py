@@ -15,6 +15,11 @@ LOG = (
 )
 
 
+def test_last_words_are_those_of_people_and_of_trouble():
+    text = "I1123 18:00:00 1 infer_handler.cc:1] chatter\nE1123 bad\nTraceback:\n  line\n| table |"
+    assert log.last_words(text) == "E1123 bad\nTraceback:\n  line"
+
+
 def test_models_that_loaded():
     assert log.loaded(LOG) == ["fine"]
 

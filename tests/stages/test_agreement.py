@@ -36,6 +36,12 @@ def test_a_shape_is_not_broadcast():
     assert "[1, 3]" in reason(np.ones((2, 3), np.float32), np.ones((1, 3), np.float32))
 
 
+@pytest.mark.parametrize(("given", "asked"), [("int32", "int64"), ("float64", "float32")])
+def test_a_dtype_is_not_converted(given, asked):
+    found = reason(np.ones((1, 3), asked), np.ones((1, 3), given))
+    assert found == f"dtype {given} where {asked} was expected"
+
+
 def test_nan_agrees_with_nan_and_with_nothing_else():
     assert reason(rows([1, np.nan]), rows([1, np.nan])) is None
     assert "NaN" in reason(rows([1, 2]), rows([1, np.nan]))
