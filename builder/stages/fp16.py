@@ -108,7 +108,7 @@ def run(job: Job) -> dict[str, object]:
             found=f"best of {len(attempts)}: {found.summary()}; "
             f"sample {miss.sample}, output {miss.output}: {miss.reason}",
             expected=standard.bounds[miss.output].model_dump(exclude_none=True),
-            fix="set precision: fp32, or a wider tolerance: for this version",
+            fix="set precision: fp32, or a wider `tolerance` for this version",
         )
     del model.graph.value_info[:]
     return {

@@ -228,6 +228,8 @@ def _end(status: int) -> str:
 
 def _tolerance_fix(precision: str) -> str:
     if precision == "fp32":
-        return "look for randomness or shape-dependent code in the model; else widen tolerance:"
+        return (
+            "look for randomness or shape-dependent code in the model; else set a wider `tolerance`"
+        )
     steps = {"int8": "recipe: accurate, precision: fp32", "fp16": "precision: fp32"}
-    return f"set {steps[precision]}, or a wider tolerance: for this version"
+    return f"set {steps[precision]}, or a wider `tolerance` for this version"
