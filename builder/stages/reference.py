@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from builder.errors import InputError
+from builder.spec.tolerance import resolve
 from builder.stages import goldens
+from builder.stages.agreement import compare
 from builder.stages.goldens import Golden
 from builder.stages.usercode import source
 from builder.stages.usercode.answers import adapter, answers
@@ -52,12 +54,29 @@ def run(job: Job) -> dict[str, object]:
         outputs = signature.checked_outputs(outputs, f"{where} outputs.{{name}}", sizes)
         _refuse_nan(inputs, outputs, where, number)
         found.append(Golden(inputs, outputs))
+    _refuse_chance(reference, found[0], where, batched=signature.batched)
     goldens.write(job.out / goldens.FILE, found)
     facts: dict[str, object] = {
         "samples": len(found),
         "reads": source.reads_of(frozenset(reads), project=job.project),
     }
     return facts | ({"note": "; ".join(dict.fromkeys(notes))} if notes else {})
+
+
+def _refuse_chance(reference: Reference, golden: Golden, where: str, *, batched: bool) -> None:
+    """Asks the first sample again: a model that answers by chance has no right answer."""
+    again = _called(reference, dict(golden.inputs), 0)
+    for name, expected in golden.outputs.items():
+        reason = compare(expected, again[name], resolve("fp32", name), batched=batched).reason
+        if reason:
+            raise InputError(
+                "the model answers differently each time",
+                where=f"{where} outputs.{name}",
+                found=f"sample 0, asked twice: {reason}",
+                expected="the same answer to the same sample",
+                fix="remove the randomness from the model's forward (torch.rand, dropout that "
+                "eval() does not turn off), or draw it from a generator with a fixed seed",
+            )
 
 
 def _reference(

@@ -39,6 +39,7 @@ BROKEN = {
         ),
         SOURCE,
     ),
+    "by_chance": (SPEC, SOURCE.replace(FORWARD, "return self.inner(x) + torch.rand(3)")),
     "not_finite": (SPEC, SOURCE.replace(FORWARD, "return self.inner(x) / 0 * 0")),
 }
 
@@ -146,6 +147,10 @@ def test_a_dimension_that_the_export_specialised(errors):
 
 def test_a_missed_tolerance(errors):
     check(errors, "tolerance", "int8", "precision: fp32", code=1)
+
+
+def test_a_model_that_answers_by_chance(errors):
+    check(errors, "by_chance", "answers differently each time", "outputs.y", "torch.rand")
 
 
 def test_answers_that_are_not_finite(errors):

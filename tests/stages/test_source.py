@@ -204,3 +204,10 @@ class TestLoad:
         )
         widths = [m.weight.dtype for m in source.load(params(), tmp_path).module]
         assert [str(w) for w in widths] == ["torch.float32", "torch.float64"]
+
+
+def test_a_source_may_raise_anything_and_is_blamed_for_it(tmp_path):
+    write(tmp_path, "raise KeyboardInterrupt\n")
+    with pytest.raises(InputError, match="KeyboardInterrupt") as caught:
+        source.function(f"{FOLDER}/source.py:load", tmp_path)
+    assert caught.value.where == "models/x/source.py:1"

@@ -95,7 +95,7 @@ def blaming(place: Place, doing: str, *, keep: bool = False) -> Iterator[None]:
             raise
         except ModuleNotFoundError as error:
             raise _no_module(error, place, doing) from error
-        except (Exception, SystemExit) as error:
+        except BaseException as error:  # a source may raise anything, SystemExit among it
             raise InputError(
                 f"the source raised {type(error).__name__} while {doing}",
                 where=_line(error, place),
