@@ -134,10 +134,7 @@ class EmbeddedServer:
             return "unknown"
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(SETTLING)
-        code = process.returncode
-        if code is None:
-            return "unknown"
-        return signal.Signals(code - 128).name if code > 128 else f"exit code {code}"  # noqa: PLR2004 - as shells count
+        return _ending(process.returncode)
 
     def log(self) -> str:
         """See `Server`; stays readable when the server is gone."""
@@ -316,6 +313,14 @@ def _assemble(backends: Path, scratch: Path) -> Path:
             if backend.is_dir() and backend.name != "__pycache__":
                 (folder / backend.name).symlink_to(backend)
     return folder
+
+
+def _ending(code: int | None) -> str:
+    """A supervisor's exit code in words: it says 128 + n for signal n, as shells do."""
+    if code is None:
+        return "unknown"
+    names = {128 + one: one.name for one in signal.Signals}
+    return names.get(code, f"exit code {code}")
 
 
 def _answers(port: int) -> bool:

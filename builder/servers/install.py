@@ -6,6 +6,7 @@ is known without installing; `ensure` makes it so. How it is started: `embedded`
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -18,7 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder.errors import MissingError, WorkFailedError
+from builder.errors import MissingError
+from builder.files import disk_full
 from builder.servers import libpython, programs
 from builder.servers.libpython import PYTHON
 
@@ -99,6 +101,7 @@ def ensure(release: str, cache: Path, say: Callable[[str], None]) -> Installatio
 
     Raises:
         MissingError: the release, the platform, the network or libpython is missing.
+        WorkFailedError: the disk is full.
     """
     from filelock import FileLock
 
@@ -193,7 +196,8 @@ def _replace(root: Path, release: str, pins: Pins) -> None:
         shutil.rmtree(old, ignore_errors=True)
     work = Path(tempfile.mkdtemp(prefix=prefix, dir=root.parent))
     try:
-        _install(_laid_out(work, release, pins), pins)
+        with disk_full(root.parent):
+            _install(_laid_out(work, release, pins), pins)
         shutil.rmtree(root, ignore_errors=True)
         work.rename(root)
     finally:
@@ -249,12 +253,7 @@ def _run(command: list[str], *, problem: str, fix: str) -> None:
         return
     detail = "\n".join(output.splitlines()[-15:])
     if "No space left on device" in output:
-        raise WorkFailedError(
-            "the disk is full",
-            where=command[0],
-            fix="free some space, or set TRITON_BUILDER_CACHE to a folder on a larger disk",
-            detail=detail,
-        )
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # `disk_full` tells it
     raise MissingError(problem, fix=fix, detail=detail)
 
 

@@ -34,12 +34,12 @@ def trouble(log: str) -> list[str]:
     return [line for line in log.splitlines() if re.match(r"[WE]\d{4} ", line)]
 
 
-def tail(log: str) -> str:
+def tail(log: str, most: int = TAIL) -> str:
     """The last lines, without Triton's wide tables, which repeat what was said before."""
     lines = [line[:1000] for line in log.splitlines() if line and line[0] not in "|+"]
-    return "\n".join(lines[-TAIL:])
+    return "\n".join(lines[-most:])
 
 
 def last_words(log: str) -> str:
     """The end of a log without Triton's own chatter: warnings, errors, tracebacks, prints."""
-    return tail("\n".join(line for line in log.splitlines() if not CHATTER.match(line)))
+    return tail("\n".join(line for line in log.splitlines() if not CHATTER.match(line)), 40)

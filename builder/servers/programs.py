@@ -34,6 +34,8 @@ def run(command: Sequence[str], env: Mapping[str, str]) -> tuple[int, str]:
         start_new_session=True,
     )
     _running.add(process)
+    if _stopped.is_set():  # meanwhile: `stop` has not seen it
+        _kill(process)
     try:
         output, _ = process.communicate()
     finally:

@@ -53,6 +53,13 @@ def compare(expected: Array, actual: Array, bounds: OutputTolerance, *, batched:
     return _close(expected, actual, bounds, batched=batched)
 
 
+def words(bounds: OutputTolerance) -> str:
+    """The bounds for people: `cosine at least 0.98, mismatch at most 0.05`."""
+    signs = {"cosine": "at least", "relative": "at most", "mismatch": "at most"}
+    asked = bounds.model_dump(exclude_none=True)
+    return ", ".join(f"{name} {signs[name]} {value:g}" for name, value in asked.items())
+
+
 def _exact(expected: Array, actual: Array, bounds: OutputTolerance) -> Agreement:
     unequal = np.asarray(expected != actual)
     share = float(unequal.mean())

@@ -14,6 +14,7 @@ import numpy as np
 
 from builder.errors import WorkFailedError
 from builder.stages import artifact, goldens
+from builder.stages.agreement import words
 from builder.stages.quantising import linear
 from builder.stages.score import Score, Standard, score
 
@@ -107,7 +108,7 @@ def run(job: Job) -> dict[str, object]:
             where=job.where,
             found=f"best of {len(attempts)}: {found.summary()}; "
             f"sample {miss.sample}, output {miss.output}: {miss.reason}",
-            expected=standard.bounds[miss.output].model_dump(exclude_none=True),
+            expected=words(standard.bounds[miss.output]),
             fix="set precision: fp32, or a wider `tolerance` for this version",
         )
     del model.graph.value_info[:]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from builder.errors import WorkFailedError
 from builder.stages import artifact, goldens
+from builder.stages.agreement import words
 from builder.stages.quantising import linear, recurrent
 from builder.stages.quantising.calibration import ranges
 from builder.stages.quantising.recipes import COMFORT, Recipe, Subject, candidates
@@ -97,13 +98,13 @@ def _refusal(
 ) -> WorkFailedError:
     miss = found.misses[0]
     accurate = [] if job.params.get("recipe") == "accurate" else ["recipe: accurate"]
-    fixes = [*accurate, "precision: fp32", "a wider tolerance: for this version"]
+    fixes = [*accurate, "precision: fp32", "a wider `tolerance` for this version"]
     return WorkFailedError(
         f"none of {len(tried)} int8 recipes keeps the tolerance",
         where=job.where,
         found=f"best was {recipe}: {found.summary()}; "
         f"sample {miss.sample}, output {miss.output}: {miss.reason}",
-        expected=standard.bounds[miss.output].model_dump(exclude_none=True),
+        expected=words(standard.bounds[miss.output]),
         fix="set " + ", or ".join(fixes),
     )
 

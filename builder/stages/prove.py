@@ -20,6 +20,7 @@ import numpy as np
 from builder.errors import MissingError, WorkFailedError
 from builder.spec.tensor import BATCH, Tensor
 from builder.stages import artifact, goldens
+from builder.stages.agreement import words
 from builder.stages.goldens import Golden
 from builder.stages.score import Standard, score
 
@@ -65,7 +66,7 @@ def run(job: Job) -> dict[str, object]:
             where=job.where,
             found=f"{miss.reason} ({len(found.misses)} of {len(asked)} answers miss); "
             f"{found.summary()}",
-            expected=standard.bounds[miss.output].model_dump(exclude_none=True),
+            expected=words(standard.bounds[miss.output]),
             fix=_tolerance_fix(job.params["precision"]),
         )
     return {

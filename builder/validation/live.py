@@ -7,6 +7,7 @@ after the other, so that the very first request to each can be watched.
 from __future__ import annotations
 
 import dataclasses
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,10 @@ if TYPE_CHECKING:
     from builder.validation.verdict import Finding
 
     Check = Callable[[Case], Finding | None]
+
+SLOW_LOAD = 30.0
+SLOW_CHECK = 15.0
+"""Seconds after which a load, and a check, are worth a line."""
 
 CHECKS: Mapping[str, Check] = {
     "config": config.served_config,
@@ -105,7 +110,13 @@ class _Asking:
 
     def load(self, subject: Subject) -> list[list[Finding]]:
         """Loads a model; per version, whether it was ready in time and quick from the start."""
-        loading = readiness.load(self._client, self._server, subject)
+        line = f"{subject.name}: still loading after {SLOW_LOAD:.0f} s"
+        slow = threading.Timer(SLOW_LOAD, self._say, [line])
+        slow.start()
+        try:
+            loading = readiness.load(self._client, self._server, subject)
+        finally:
+            slow.cancel()
         self._still_alive(subject.name, "ready")
         verb = "refused" if loading.refusal else "loaded"
         self._say(f"{subject.name}: {verb} in {loading.seconds:.1f} s")
@@ -180,6 +191,8 @@ class _Asking:
             )
         self._still_alive(where, name)
         seconds = round(time.monotonic() - started, 3)
+        if seconds > SLOW_CHECK:
+            self._say(f"{where}: {name} took {seconds:.0f} s")
         return None if finding is None else dataclasses.replace(finding, seconds=seconds)
 
     def _still_alive(self, where: str, check: str) -> None:

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from builder.errors import MissingError
+from builder.errors import MissingError, WorkFailedError
 from builder.servers import install, libpython
 
 
@@ -55,6 +55,26 @@ def test_a_cache_that_cannot_be_written_is_a_missing_error(tmp_path):
     (tmp_path / "servers").write_text("in the way")
     with pytest.raises(MissingError, match="cannot be installed"):
         install.ensure("24.10", tmp_path, print)
+
+
+def test_a_full_disk_is_named_and_nothing_half_made_is_left(tmp_path, monkeypatch):
+    said = "Error: [Errno 28] No space left on device: '/somewhere/bin'"
+    monkeypatch.setattr(install.programs, "run", lambda *_: (1, said))
+    with pytest.raises(WorkFailedError, match="the disk is full") as caught:
+        install.ensure("24.10", tmp_path, print)
+    assert caught.value.where == str(tmp_path / "servers")
+    assert "TRITON_BUILDER_CACHE" in caught.value.fix
+    assert [path.suffix for path in (tmp_path / "servers").iterdir()] in ([], [".lock"])
+
+
+def test_an_interrupt_leaves_nothing_half_made(tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(install.programs, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        install.ensure("24.10", tmp_path, print)
+    assert [path.suffix for path in (tmp_path / "servers").iterdir()] in ([], [".lock"])
 
 
 @pytest.mark.live

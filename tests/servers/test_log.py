@@ -20,6 +20,11 @@ def test_last_words_are_those_of_people_and_of_trouble():
     assert log.last_words(text) == "E1123 bad\nTraceback:\n  line"
 
 
+def test_forty_last_words_are_enough():
+    words = log.last_words("\n".join(f"line {n}" for n in range(100))).splitlines()
+    assert (words[0], words[-1]) == ("line 60", "line 99")
+
+
 def test_models_that_loaded():
     assert log.loaded(LOG) == ["fine"]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from builder.servers.embedded import SUPERVISOR
+from builder.servers.embedded import SUPERVISOR, _ending
 
 
 def order(tmp_path, script, *, grace=0.0, segments="triton-builder-test-none", parent=None):
@@ -118,3 +118,12 @@ def test_the_server_dies_with_a_killed_supervisor(tmp_path):
         (server,) = psutil.Process(supervisor.pid).children()
         supervisor.kill()
         wait_for(lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE)
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [("exit 3", "exit code 3"), ("exit 255", "exit code 255"), ("kill -SEGV $$", "SIGSEGV")],
+)
+def test_how_the_server_ended_is_told_in_words(tmp_path, script, words):
+    with start(order(tmp_path, script)) as supervisor:
+        assert _ending(supervisor.wait(10)) == words

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from builder.spec.tolerance import OutputTolerance, Tolerance, resolve
-from builder.stages.agreement import compare
+from builder.stages.agreement import compare, words
 
 FP32 = resolve("fp32", "y")
 INT8 = resolve("int8", "y")
@@ -91,3 +91,8 @@ def test_overrides_by_output_lie_over_the_rest():
 def test_figures_of_exact_outputs(kind):
     found = compare(np.zeros(4, kind), np.array([0, 0, 0, 1], kind), FP32, batched=False)
     assert found.mismatch == 0.25
+
+
+def test_bounds_are_told_in_words():
+    bounds = OutputTolerance(cosine=0.98, mismatch=0.05)
+    assert words(bounds) == "cosine at least 0.98, mismatch at most 0.05"

@@ -70,7 +70,9 @@ def test_a_disagreement_names_output_sample_bound_and_figure(tmp_path):
     assert "output y" in caught.value.problem
     assert "sample 5" in caught.value.problem
     assert "cosine -1.0" in (caught.value.found or "")
-    assert "0.9999" in (caught.value.expected or "")
+    assert caught.value.expected == (
+        "cosine at least 0.9999, relative at most 0.001, mismatch at most 0"
+    )
     assert caught.value.fix
 
 

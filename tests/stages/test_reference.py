@@ -146,6 +146,15 @@ def test_bad_answers_are_refused_where_they_come_from(tmp_path, forward, problem
     assert error.where == where
 
 
+@pytest.mark.export
+@pytest.mark.parametrize("chance", ["torch.rand(2)", "torch.dropout(x, 0.5, True)"])
+def test_a_model_that_answers_by_chance_is_refused(tmp_path, chance):
+    error = refused(tmp_path, torch_model(f"return x + {chance}"))
+    assert error.problem == "the model answers differently each time"
+    assert "sample 0, asked twice" in error.found
+    assert error.where == "models/x/model.yaml outputs.y"
+
+
 PYTHON = """
 import numpy as np
 def samples():

@@ -211,3 +211,11 @@ def test_a_source_may_raise_anything_and_is_blamed_for_it(tmp_path):
     with pytest.raises(InputError, match="KeyboardInterrupt") as caught:
         source.function(f"{FOLDER}/source.py:load", tmp_path)
     assert caught.value.where == "models/x/source.py:1"
+
+
+def test_an_error_that_cannot_say_what_it_is_is_blamed_as_any_other(tmp_path):
+    write(tmp_path, "class Mute(Exception):\n    def __str__(self): raise self\nraise Mute\n")
+    with pytest.raises(InputError, match="raised Mute") as caught:
+        source.function(f"{FOLDER}/source.py:load", tmp_path)
+    assert caught.value.where == "models/x/source.py:3"
+    assert caught.value.found == "Mute"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import psutil
 import pytest
 
 from builder.errors import WorkFailedError
+from builder.validation import live
 from builder.validation.checks import data
 from builder.validation.live import CHECKS, validate
 from builder.validation.probes import probes
@@ -117,7 +119,40 @@ def test_a_server_that_dies_is_an_error_that_says_during_which_check(installatio
         validate(running, [fatal], say=lambda _: None)
     assert caught.value.problem == "the server died during validation"
     assert caught.value.where.startswith("fatal 1.0, check ")
-    assert caught.value.detail
+    assert "SIGKILL" in caught.value.found
+    assert " I1" not in f" {caught.value.detail}"
+    assert "infer_" not in caught.value.detail
+
+
+def test_a_server_that_dies_while_latency_is_measured_is_told(installation, tmp_path, monkeypatch):
+    from builder.servers.embedded import EmbeddedServer
+
+    zoo = Zoo(tmp_path / "models")
+    fine = zoo.add("fine")
+    folder = probes(tmp_path / "probes")
+    monkeypatch.setattr(live, "CHECKS", {"version": CHECKS["version"]})
+    measured = live.latency.figures
+    with EmbeddedServer(installation, [zoo.root, folder], verbose=1) as running:
+
+        def fatal(case):
+            below = psutil.Process().children(recursive=True)
+            next(p for p in below if p.name() == "tritonserver").kill()
+            return measured(case)
+
+        monkeypatch.setattr(live.latency, "figures", fatal)
+        with pytest.raises(WorkFailedError, match="died during validation") as caught:
+            validate(running, [fine], say=lambda _: None)
+    assert caught.value.where == "fine 1.0, check latency"
+    assert "SIGKILL" in caught.value.found
+
+
+def test_what_takes_long_is_told(server, zoo, monkeypatch):
+    monkeypatch.setattr(live, "SLOW_LOAD", 0.2)
+    monkeypatch.setattr(live, "SLOW_CHECK", 0.0)
+    monkeypatch.setattr(live, "CHECKS", {"version": CHECKS["version"]})
+    said: list[str] = []
+    validate(server, [zoo.add("slow", start="time.sleep(1)")], say=said.append)
+    assert said.index("slow: still loading after 0 s") < said.index("slow 1.0: version took 0 s")
 
 
 def test_the_probe_is_unloaded_again(server, client):

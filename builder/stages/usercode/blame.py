@@ -133,7 +133,10 @@ def _below(filename: str, folder: Path) -> bool:
 
 
 def _first(error: BaseException) -> str:
-    text = str(error).strip().split("\n")[0]
+    try:
+        text = str(error).strip().split("\n")[0]
+    except BaseException:  # noqa: BLE001 - the source's as well
+        text = ""
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

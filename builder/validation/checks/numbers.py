@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from builder.stages.agreement import words
 from builder.validation.case import first_reason, worst
 from builder.validation.verdict import failed, passed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from builder.stages.agreement import Agreement
     from builder.stages.goldens import Golden
     from builder.validation.case import Case
@@ -63,7 +62,4 @@ def _agreement(case: Case, golden: Golden, protocol: Protocol) -> dict[str, Agre
 
 def _bounds(case: Case, output: str) -> str:
     bounds = case.version.tolerance.get(output)
-    asked = bounds.model_dump(exclude_none=True) if bounds else {}
-    signs = {"cosine": "at least", "relative": "at most", "mismatch": "at most"}
-    parts: Sequence[str] = [f"{name} {signs[name]} {value:g}" for name, value in asked.items()]
-    return ", ".join(parts) or "equal elements"
+    return (words(bounds) if bounds else "") or "equal elements"
