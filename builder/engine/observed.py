@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from builder.plan.graph import Graph
     from builder.spec.project import Project
 
+STARTED = {"prove": ("builder.stages.prove_runner",)}
+"""Modules by stage that it runs in another process, and so does not import."""
+
 
 def toolchain(project: Project, runtime: Mapping[str, str]) -> Toolchain:
     """The tools as they are installed here. No tool is imported for it."""
@@ -22,8 +25,13 @@ def toolchain(project: Project, runtime: Mapping[str, str]) -> Toolchain:
     for spec in project.models.values():
         names |= {*spec.requires, *spec.packages}
     found = {name: version for name in names if (version := digests.distribution(name))}
-    code = {stage: digests.code(f"builder.stages.{stage}") for stage in TOOLS}
+    code = {stage: stage_code(stage) for stage in TOOLS}
     return Toolchain(digests.python(), found, code, runtime)
+
+
+def stage_code(stage: str) -> str:
+    """The digest of the builder's own code for a stage."""
+    return digests.code(f"builder.stages.{stage}", *STARTED.get(stage, ()))
 
 
 def files(graph: Graph, store: Store) -> dict[str, str]:

@@ -8,18 +8,24 @@ Only passing ones are kept.
 from __future__ import annotations
 
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
 
 from builder.engine import digests
 from builder.plan.action import digest
 from builder.plan.evaluate import Record
+from builder.spec.model import ModelSpec
+from builder.spec.tolerance import resolve
 from builder.validation.verdict import Finding, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from builder.flow.context import Context
+    from builder.plan.draft import VersionPlan
     from builder.repository.manifest import ModelEntry, VersionEntry
+    from builder.spec.ensemble import EnsembleSpec
+    from builder.spec.tolerance import Precision
 
 CHECKS = (
     "builder.validation.live",
@@ -45,26 +51,33 @@ class Verdicts:
             for model, entry in entries.items()
             for version in entry.versions
         }
-        self.known: dict[tuple[str, str], Verdict] = {}
-        for place, ingredients in self._ingredients.items():
-            record = self._store.find(digest(ingredients))
-            if record:
-                self.known[place] = _decode(record.facts)
+        self.keys = {place: digest(parts) for place, parts in self._ingredients.items()}
+
+    @cached_property
+    def known(self) -> dict[tuple[str, str], Verdict]:
+        """The verdicts that there are; looked up when they are first asked for."""
+        self._store.expect(list(self.keys.values()))
+        with self._store.passing():
+            found = {place: self._store.find(key) for place, key in self.keys.items()}
+        return {place: _decode(record.facts) for place, record in found.items() if record}
 
     def missing(self) -> list[str]:
         """The models that have a version without a verdict."""
         return list(dict.fromkeys(m for m, v in self._ingredients if (m, v) not in self.known))
 
-    def learn(self, verdicts: Sequence[Verdict]) -> None:
-        """Takes new verdicts in, and keeps those that passed."""
+    def learn(self, verdicts: Sequence[Verdict]) -> list[Record]:
+        """Takes new verdicts in, and keeps those that passed; gives the records of these."""
+        kept = []
         for verdict in verdicts:
             place = (verdict.model, verdict.version)
             self.known[place] = verdict
             if verdict.passed:
                 ingredients = self._ingredients[place]
                 facts = asdict(verdict)
-                record = Record(digest(ingredients), {}, facts, {}, ingredients)
-                self._store.keep(f"validate {verdict.model} {verdict.version}", record)
+                record = Record(self.keys[place], {}, facts, {}, ingredients)
+                self._store.keep(record)
+                kept.append(record)
+        return kept
 
     def into(self, entries: Mapping[str, ModelEntry]) -> dict[str, ModelEntry]:
         """The entries with their verdicts, as the manifest says them."""
@@ -97,8 +110,8 @@ def _ingredients(
     plan = context.graph.models[model]
     spec = context.project.models.get(model) or context.project.ensembles[model]
     own = next(v for v in plan.versions if v.version == version)
-    asked = {"tolerance", "timeout", "accuracy", "slo", "dims"}
-    heldout = records[plan.heldout].digest if plan.heldout else None
+    gate = _gate(spec, own.precision)
+    heldout = records[plan.heldout].digest if plan.heldout and gate else None
     return {
         "stage": "validate",
         "params": {
@@ -107,8 +120,9 @@ def _ingredients(
             "precision": own.precision,
             "tree": sorted([name, sha] for name, (sha, _) in entries[model].tree()),
             "members": _members(context, entries, model),
-            "spec": spec.model_dump(mode="json", include=asked),
-            "overrides": _overrides(spec, version),
+            "bounds": _bounds(spec, own),
+            "gate": gate,
+            "timeout": getattr(spec, "timeout", None),
         },
         "files": {},
         "inputs": {"goldens": entries[model].versions[version].goldens, "heldout": heldout},
@@ -120,9 +134,21 @@ def _ingredients(
     }
 
 
-def _overrides(spec: Any, version: str) -> Any:
-    versions = getattr(spec, "versions", {})
-    return versions[version].model_dump(mode="json") if version in versions else None
+def _bounds(spec: ModelSpec | EnsembleSpec, own: VersionPlan) -> dict[str, Any]:
+    """How far each output may lie from its golden."""
+    layers = [spec.tolerance]
+    if isinstance(spec, ModelSpec):
+        layers.append(spec.versions[own.version].tolerance)
+    precision = cast("Precision", own.precision)
+    bounds = {name: resolve(precision, name, *layers) for name in spec.outputs}
+    return {name: bound.model_dump(mode="json") for name, bound in bounds.items()}
+
+
+def _gate(spec: ModelSpec | EnsembleSpec, precision: str) -> list[Any] | None:
+    """The output that labels are held against, and the least share of right ones."""
+    accuracy = spec.accuracy if isinstance(spec, ModelSpec) else None
+    least = accuracy and accuracy.top1.get(cast("Precision", precision))
+    return None if accuracy is None or least is None else [accuracy.output, least]
 
 
 def _members(context: Context, entries: Mapping[str, ModelEntry], model: str) -> list[Any]:

@@ -12,6 +12,23 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Needs:
+    """What an action takes of a machine while it runs. No part of its key.
+
+    Attributes:
+        cpus: cores. One: a worker computes with one thread (docs/decisions/0004).
+        memory: bytes that it may come to hold.
+        gpus: devices to itself.
+        capability: compute capability that the device must have, `9.0`; None where any will do.
+    """
+
+    cpus: int = 1
+    memory: int = 0
+    gpus: int = 0
+    capability: str | None = None
+
+
+@dataclass(frozen=True)
 class Action:
     """One stage applied to one subject.
 
@@ -24,6 +41,7 @@ class Action:
         inputs: label → id of the action whose output it reads.
         tools: what can change the output: tool → version.
         affinity: actions of one affinity profit from one worker (a model loaded once).
+        needs: what it takes of a machine.
     """
 
     id: str
@@ -33,6 +51,7 @@ class Action:
     inputs: Mapping[str, str] = field(default_factory=dict)
     tools: Mapping[str, str] = field(default_factory=dict)
     affinity: str = ""
+    needs: Needs = Needs()
 
     def ingredients(self, files: Mapping[str, str], inputs: Mapping[str, str]) -> dict[str, Any]:
         """All that the output depends on, given digests of the files and of the inputs."""
@@ -51,10 +70,8 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def why(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> str:
+def why(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """In one line, what differs between the ingredients of the last run and of this one."""
-    if before is None:
-        return "never built"
     changes = [
         f"{path} changed"
         for role, (path, value) in now["files"].items()
@@ -74,7 +91,14 @@ def why(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> str:
         for label, value in now["inputs"].items()
         if before["inputs"].get(label) != value
     ]
-    return ", ".join(changes) or "its result is no longer in the store"
+    changes += [
+        f"{path} no longer read"
+        for role, (path, _) in before["files"].items()
+        if role not in now["files"]
+    ]
+    for kind in ("tools", "inputs"):
+        changes += [f"{name} no longer used" for name in before[kind] if name not in now[kind]]
+    return ", ".join(changes) or "its stage changed"
 
 
 def _differences(old: Any, new: Any, path: str = "") -> list[tuple[str, Any, Any]]:
@@ -84,6 +108,12 @@ def _differences(old: Any, new: Any, path: str = "") -> list[tuple[str, Any, Any
             below = f"{path}.{key}" if path else str(key)
             found += _differences(old.get(key), new.get(key), below)
         return found
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        return [
+            found
+            for place, (one, other) in enumerate(zip(old, new, strict=True))
+            for found in _differences(one, other, f"{path}.{place}")
+        ]
     return [] if old == new else [(path, old, new)]
 
 

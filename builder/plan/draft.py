@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from builder.plan.action import Action
+from builder.plan.needs import needs
 from builder.spec.version import number
 from builder.triton.releases import release
 
 if TYPE_CHECKING:
     from builder.plan.toolchain import Toolchain
+    from builder.spec.ensemble import EnsembleSpec
     from builder.spec.model import ModelSpec
     from builder.spec.project import Project
     from builder.spec.target import Target
@@ -82,16 +84,17 @@ class Draft:
                 params=params,
                 inputs={"reference": reference} if reference and params["warmup"] else {},
                 tools=self.toolchain.of("config"),
+                needs=needs("config"),
             )
         )
 
 
-def tensors(spec: ModelSpec) -> dict[str, Any]:
-    """A model's inputs, outputs and dims."""
+def tensors(spec: ModelSpec | EnsembleSpec) -> dict[str, Any]:
+    """The inputs and outputs, and their order: answers without names are matched by it."""
     return {
         "inputs": to_json(spec.inputs),
         "outputs": to_json(spec.outputs),
-        "dims": to_json(spec.dims),
+        "order": {"inputs": list(spec.inputs), "outputs": list(spec.outputs)},
     }
 
 

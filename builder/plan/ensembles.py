@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from builder.plan.action import Action
-from builder.plan.draft import ModelPlan, VersionPlan, files_of, path_of, to_json
+from builder.plan.draft import ModelPlan, VersionPlan, files_of, path_of, tensors, to_json
 from builder.plan.models import recipe
+from builder.plan.needs import needs
 from builder.spec.version import number
 
 if TYPE_CHECKING:
@@ -29,12 +30,12 @@ def plan(draft: Draft, spec: EnsembleSpec) -> ModelPlan:
             params={
                 "steps": steps,
                 "samples": samples,
-                "inputs": to_json(spec.inputs),
-                "outputs": to_json(spec.outputs),
+                **tensors(spec),
                 "dims": to_json(dims),
             },
             files=files,
             tools=draft.toolchain.of("reference", sorted(requires)),
+            needs=needs("reference", _memory(spec, draft.project)),
             affinity=spec.name,
         )
     )
@@ -55,14 +56,14 @@ def _wired(
         if step.model in draft.project.ensembles:
             inner = draft.project.ensembles[step.model]
             below, theirs = _wired(draft, inner, files, requires)
-            shapes = {"inputs": to_json(inner.inputs), "outputs": to_json(inner.outputs)}
-            reference: dict[str, Any] = {"steps": below, **shapes}
+            reference: dict[str, Any] = {"steps": below, **tensors(inner)}
             sources = theirs
         else:
             member = draft.project.models[step.model]
             version = _version(member, step)
             reference, own, _ = recipe(draft, member, version)
-            own |= files_of(member, member.samples)
+            if any(wire in spec.inputs for wire in step.inputs.values()):
+                own |= files_of(member, member.samples)
             files |= {f"{step.model} {role}": path for role, path in own.items()}
             requires |= set(member.requires)
             same = {name: name for name in member.inputs}
@@ -79,6 +80,14 @@ def _wired(
             if outer:
                 samples.append({"samples": source["samples"], "inputs": outer})
     return steps, samples
+
+
+def _memory(spec: EnsembleSpec, project: Project) -> int:
+    """What the members' specs ask for together: their references are loaded side by side."""
+    members = dict.fromkeys(step.model for step in spec.steps)
+    inner = [_memory(project.ensembles[m], project) for m in members if m in project.ensembles]
+    own = [project.models[m].build.memory or 0 for m in members if m in project.models]
+    return sum(inner) + sum(own)
 
 
 def _weakest(draft: Draft, spec: EnsembleSpec) -> str:
@@ -118,9 +127,7 @@ def _composition(spec: EnsembleSpec, project: Project) -> dict[str, Any]:
     return {
         "name": spec.name,
         "max_batch_size": dims["batch"].max if spec.batched else 0,
-        "inputs": to_json(spec.inputs),
-        "outputs": to_json(spec.outputs),
-        "dims": to_json(dims),
+        **tensors(spec),
         "versions": [number(spec.version)],
         "steps": steps,
         "warmup": [],

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from builder.errors import InputError
 from builder.plan.action import Action
 from builder.plan.draft import ModelPlan, VersionPlan, files_of, path_of, tensors, to_json
+from builder.plan.needs import needs
 from builder.spec.version import number
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def _heldout(draft: Draft, spec: ModelSpec) -> str | None:
             params={"data": path_of(spec, spec.accuracy.data), "inputs": to_json(spec.inputs)},
             files=files_of(spec, spec.accuracy.data),
             tools=draft.toolchain.of("heldout", spec.requires),
+            needs=needs("heldout"),
         )
     )
 
@@ -53,40 +55,40 @@ def _heldout(draft: Draft, spec: ModelSpec) -> str | None:
 def _onnx_version(draft: Draft, spec: ModelSpec, version: str) -> VersionPlan:
     precision = spec.precision(version, draft.target.device)
     reference = _reference(draft, spec, version)
-    base = draft.actions[reference]
+    params, files, suffix = recipe(draft, spec, version)
     artifact = draft.add(
         Action(
             id=reference.replace("reference", "export", 1),
             stage="export",
             params={
-                **base.params,
+                **params,
+                "dims": to_json(spec.dims),
                 "opset": draft.release.opset,
                 "ir_version": draft.release.ir_version,
                 "tolerance": to_json(spec.tolerance),
             },
-            files=base.files,
+            files=files,
             inputs={"reference": reference},
             tools=draft.toolchain.of("export", spec.requires),
-            affinity=base.affinity,
+            needs=needs("export", spec.build.memory),
+            affinity=f"{spec.name}{suffix}",
         )
     )
     layers = [to_json(spec.tolerance), to_json(spec.versions[version].tolerance)]
     shapes = tensors(spec)
     if precision != "fp32":
-        recipe = spec.versions[version].recipe
         artifact = draft.add(
             Action(
                 id=f"{precision} {spec.name} {version}",
                 stage=precision,
                 params={
                     **shapes,
-                    "recipe": recipe,
-                    "task": spec.task,
+                    "recipe": spec.versions[version].recipe,
                     "tolerance": layers,
-                    "opset": draft.release.opset,
                 },
                 inputs={"onnx": artifact, "reference": reference},
                 tools=draft.toolchain.of(precision),
+                needs=needs(precision, spec.build.memory),
             )
         )
     proof = draft.add(
@@ -95,12 +97,14 @@ def _onnx_version(draft: Draft, spec: ModelSpec, version: str) -> VersionPlan:
             stage="prove",
             params={
                 **shapes,
+                "dims": to_json(spec.dims),
                 "tolerance": layers,
                 "precision": precision,
                 "onnxruntime": draft.release.onnxruntime,
             },
             inputs={"onnx": artifact, "reference": reference},
             tools=draft.toolchain.of("prove"),
+            needs=needs("prove", spec.build.memory),
         )
     )
     return VersionPlan(version, precision, artifact, reference, proof)
@@ -119,6 +123,7 @@ def _python_version(draft: Draft, spec: ModelSpec, version: str) -> VersionPlan:
             },
             files={"source": path_of(spec, file), **files_of(spec, spec.files)},
             tools=draft.toolchain.of("python", [*spec.requires, *spec.packages]),
+            needs=needs("python", spec.build.memory),
         )
     )
     return VersionPlan(version, "fp32", artifact, _reference(draft, spec, version), None)
@@ -134,6 +139,7 @@ def _reference(draft: Draft, spec: ModelSpec, version: str) -> str:
             params={**params, "samples": path_of(spec, spec.samples), "dims": to_json(spec.dims)},
             files={**files, **files_of(spec, spec.samples)},
             tools=draft.toolchain.of("reference", spec.requires),
+            needs=needs("reference", spec.build.memory),
             affinity=f"{spec.name}{suffix}",
         )
     )
@@ -143,10 +149,9 @@ def recipe(
     draft: Draft, spec: ModelSpec, version: str
 ) -> tuple[dict[str, Any], dict[str, str], str]:
     """How a model's right answers are had: parameters, files, and what tells it apart."""
-    shapes = {"inputs": to_json(spec.inputs), "outputs": to_json(spec.outputs)}
     if spec.reference:
         path = path_of(spec, spec.reference)
-        return {"reference": path, **shapes}, files_of(spec, spec.reference), ""
+        return {"reference": path, **tensors(spec)}, files_of(spec, spec.reference), ""
     load = draft.project.loads.get(spec.name)
     passed = version if load and load.takes_version else None
     weights = spec.weights_of(version)
@@ -157,7 +162,7 @@ def recipe(
         "source": path_of(spec, spec.source),
         "version": passed,
         "weights": files.get("weights"),
-        **shapes,
+        **tensors(spec),
     }
     own = passed or (version if spec.versions[version].weights else None)
     return params, files, f" {own}" if own else ""

@@ -10,13 +10,13 @@ if TYPE_CHECKING:
 
 TOOLS: Mapping[str, tuple[str, ...]] = {
     "reference": ("numpy", "torch"),
-    "export": ("numpy", "onnx", "onnx-ir", "onnxscript", "torch"),
+    "export": ("numpy", "onnx", "onnx-ir", "onnxruntime", "onnxscript", "torch"),
     "int8": ("numpy", "onnx", "onnxruntime"),
     "fp16": ("numpy", "onnx", "onnxruntime"),
     "prove": (),
     "python": (),
     "heldout": ("numpy",),
-    "config": ("numpy", "tritonclient"),
+    "config": ("numpy", "protobuf", "tritonclient"),
 }
 """Distributions by stage, beside Python and the builder's own code for the stage."""
 

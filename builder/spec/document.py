@@ -132,6 +132,8 @@ def suggestion(word: str, known: Sequence[str]) -> str | None:
 
 def _refuse_deep(text: str, name: str) -> None:
     """Stops at deep nesting before `compose` does, which recurses."""
+    if sum(map(text.count, "[{-?:")) <= DEPTH:
+        return  # no collection begins without one of these
     depth = 0
     for event in yaml.parse(text, Loader=_Loader):
         depth += isinstance(event, yaml.CollectionStartEvent)
@@ -180,6 +182,8 @@ def _scalar(node: yaml.Node) -> Any:
     leading_zero = node.value[:1] == "0" and node.value[1:].isdigit()  # a digest, not an octal
     if node.tag == "tag:yaml.org,2002:str" or leading_zero:
         return node.value
+    if node.tag == "tag:yaml.org,2002:int" and node.value.isdecimal():
+        return int(node.value)  # what `safe_load` makes of it, without another parser
     return yaml.safe_load(node.value) if node.tag.startswith("tag:yaml.org") else node.value
 
 

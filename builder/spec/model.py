@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from builder.spec.duration import Duration
+from builder.spec.size import Size
 from builder.spec.tensor import BATCH, MOST, Dim, Frozen, Tensor, is_batched
 from builder.spec.tolerance import Precision, Tolerance
 from builder.spec.version import Version, number
@@ -88,6 +89,17 @@ class Slo(Frozen):
     p99: Duration | None = None
 
 
+class Building(Frozen):
+    """What building takes. Serving is another matter.
+
+    Attributes:
+        memory: bytes that one action of this model may come to hold; nothing that would not fit
+            beside it runs meanwhile.
+    """
+
+    memory: Size | None = None
+
+
 class Accuracy(Frozen):
     """A gate on real labels, asked of the live server.
 
@@ -131,6 +143,7 @@ class ModelSpec(Frozen):
     tolerance: Tolerance = Tolerance()
     accuracy: Accuracy | None = None
     slo: Slo = Slo()
+    build: Building = Building()
     config: Annotated[dict[str, Any], BeforeValidator(_parameters)] = Field(default_factory=dict)
 
     @property

@@ -47,4 +47,6 @@ class Settings(_Kebab):
     """`[tool.triton-builder]`."""
 
     default_target: str = "cpu"
+    remote_cache: str | None = None
+    remote_cache_read_only: bool = False
     targets: dict[Name, Target] = Field(default_factory=lambda: {"cpu": CPU})

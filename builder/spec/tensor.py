@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Self
 
 BATCH = "batch"
 """The dimension that Triton's batcher works on, where it stands first everywhere."""
@@ -41,6 +42,10 @@ class Frozen(BaseModel):
     """Every value of a spec: immutable, and no unknown field."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def __deepcopy__(self, _memo: object = None) -> Self:
+        """A frozen value is its own copy: as a field's default it is taken as it is."""
+        return self
 
 
 class Tensor(Frozen):

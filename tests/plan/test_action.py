@@ -75,5 +75,6 @@ def test_a_reason_names_the_input():
     )
 
 
-def test_a_first_build_says_so():
-    assert why(None, ingredients()) == "never built"
+def test_a_reason_names_what_is_no_longer_used():
+    before = ingredients(tools={"torch": "2.13.0", "numpy": "1.26.4"})
+    assert why(before, ingredients()) == "numpy no longer used"
