@@ -95,7 +95,7 @@ def run(job: Job) -> dict[str, object]:
 
     Facts: `way`, `opset`, `ir_version`, `tried` (ways that failed and why), `widened` (operators
     run at another dtype, see `kernels`), `agreement` (worst figures by output), `sizes` (where it
-    was proven), `reads`, and `note` if the model has one.
+    was proven), `reads` and `unstable` (see `Observation.facts`), and `note` if the model has one.
 
     Raises:
         InputError: the model fixes a dimension that the spec leaves open, or answers
@@ -140,7 +140,7 @@ def _first_proven(work: _Work) -> dict[str, object]:
             "widened": proven.widened,
             "agreement": proven.agreement,
             "sizes": proven_sizes(work.asked, work.signature),
-            "reads": source.reads_of(work.loaded, project=work.job.project),
+            **work.loaded.observed.facts(work.job.project),
         }
         return facts | ({"note": work.loaded.note} if work.loaded.note else {})
     raise _hopeless(work, failures)

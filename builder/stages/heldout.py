@@ -9,7 +9,6 @@ import numpy as np
 from builder.errors import InputError
 from builder.stages import goldens
 from builder.stages.usercode import source
-from builder.stages.usercode.reads import named
 
 if TYPE_CHECKING:
     from builder.stages.job import Job
@@ -24,10 +23,10 @@ def run(job: Job) -> dict[str, object]:
         InputError: `accuracy.data` gives something else than ({input: rows}, labels).
     """
     function = source.function(job.params["data"], job.project)
-    answer, paths = source.invoke(function, doing="reading the held-out data")
+    answer, observed = source.invoke(function, doing="reading the held-out data")
     inputs, labels = _checked(answer, job.params["inputs"], job.params["data"])
     goldens.write(job.out / goldens.FILE, [goldens.Golden(inputs, {LABELS: labels})])
-    return {"rows": len(labels), "reads": named(paths, job.project)}
+    return {"rows": len(labels), **observed.facts(job.project)}
 
 
 def _checked(answer: Any, declared: Any, where: str) -> tuple[dict[str, Any], Any]:

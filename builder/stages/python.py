@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from builder.errors import InputError, MissingError
 from builder.stages.usercode import source
-from builder.stages.usercode.reads import named
+from builder.stages.usercode.observation import Observation
 
 if TYPE_CHECKING:
     from builder.stages.job import Job
@@ -27,15 +27,14 @@ def run(job: Job) -> dict[str, object]:
         MissingError: a package is not installed here.
     """
     shutil.copyfile(job.project / job.params["source"], job.out / "model.py")
-    reads: list[str] = []
+    observed = Observation()
     if job.params["files"]:
         listing = source.function(job.params["files"], job.project)
-        files, paths = source.invoke(listing, doing="listing the files")
-        reads = named(paths, job.project)
+        files, observed = source.invoke(listing, doing="listing the files")
         _write(files, job)
     for package in job.params["packages"]:
         _vendor(package, job.out / "site-packages", job.where)
-    return {"reads": reads}
+    return observed.facts(job.project)
 
 
 def _write(files: Any, job: Job) -> None:

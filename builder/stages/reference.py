@@ -6,6 +6,7 @@ is its members' references, wired.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,11 +19,11 @@ from builder.stages.goldens import Golden
 from builder.stages.usercode import source
 from builder.stages.usercode.answers import adapter, answers
 from builder.stages.usercode.blame import Place, blaming
+from builder.stages.usercode.observation import Observation, observing
 from builder.stages.usercode.signature import Signature
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from builder.stages.job import Job
 
@@ -35,18 +36,18 @@ if TYPE_CHECKING:
 def run(job: Job) -> dict[str, object]:
     """Writes `goldens.npz`.
 
-    Facts: `samples` (how many), `reads` (files read, see `reads.named`), and `note` where
-    a model has something to say of itself.
+    Facts: `samples` (how many), `reads` and `unstable` (see `Observation.facts`), and `note`
+    where a model has something to say of itself.
 
     Raises:
         InputError: the source, its samples or its answers do not fit the spec.
     """
-    reads: set[Path] = set()
+    seen: list[Observation] = []
     notes: list[str] = []
     signature = Signature.of(job.params)
     where = _where(job.params, job)
-    samples = _samples(job.params, job, signature, reads)
-    reference = _reference(job.params, job, reads, notes)
+    samples = _samples(job.params, job, signature, seen)
+    reference = _reference(job.params, job, seen, notes)
     found = []
     for number, inputs in enumerate(samples):
         outputs = _called(reference, inputs, number)
@@ -58,7 +59,7 @@ def run(job: Job) -> dict[str, object]:
     goldens.write(job.out / goldens.FILE, found)
     facts: dict[str, object] = {
         "samples": len(found),
-        "reads": source.reads_of(frozenset(reads), project=job.project),
+        **functools.reduce(Observation.__or__, seen, Observation()).facts(job.project),
     }
     return facts | ({"note": "; ".join(dict.fromkeys(notes))} if notes else {})
 
@@ -80,40 +81,43 @@ def _refuse_chance(reference: Reference, golden: Golden, where: str, *, batched:
 
 
 def _reference(
-    params: Mapping[str, Any], job: Job, reads: set[Path], notes: list[str]
+    params: Mapping[str, Any], job: Job, seen: list[Observation], notes: list[str]
 ) -> Reference:
     if "steps" in params:
-        return _ensemble(params, job, reads, notes)
+        return _ensemble(params, job, seen, notes)
     if params.get("reference"):
-        return _python(params, job, reads)
-    return _torch(params, job, reads, notes)
+        return _python(params, job, seen)
+    return _torch(params, job, seen, notes)
 
 
-def _torch(params: Mapping[str, Any], job: Job, reads: set[Path], notes: list[str]) -> Reference:
+def _torch(
+    params: Mapping[str, Any], job: Job, seen: list[Observation], notes: list[str]
+) -> Reference:
     loaded = source.load(params, job.project)
-    reads |= loaded.reads
+    seen.append(loaded.observed)
     if loaded.note:
         notes.append(loaded.note)
     signature, place = Signature.of(params), loaded.place
     model = adapter(loaded.module, signature, place.spec)
 
     def reference(inputs: Arrays) -> Arrays:
-        with blaming(place, "running the model"):
+        with observing(place) as observed, blaming(place, "running the model"):
             found = answers(model, inputs, signature)
+        seen.append(observed())
         sizes = signature.sizes(inputs)
         return signature.checked_outputs(found, f"{place.spec} outputs.{{name}}", sizes)
 
     return reference
 
 
-def _python(params: Mapping[str, Any], job: Job, reads: set[Path]) -> Reference:
+def _python(params: Mapping[str, Any], job: Job, seen: list[Observation]) -> Reference:
     function = source.function(params["reference"], job.project)
-    reads |= function.reads
+    seen.append(function.observed)
     signature = Signature.of(params)
 
     def reference(inputs: Arrays) -> Arrays:
-        found, files = source.invoke(function, dict(inputs), doing="answering a sample")
-        reads.update(files)
+        found, observed = source.invoke(function, dict(inputs), doing="answering a sample")
+        seen.append(observed)
         if not isinstance(found, dict):
             raise InputError(
                 f"`{function.place.function}` returned no dict",
@@ -127,10 +131,12 @@ def _python(params: Mapping[str, Any], job: Job, reads: set[Path]) -> Reference:
     return reference
 
 
-def _ensemble(params: Mapping[str, Any], job: Job, reads: set[Path], notes: list[str]) -> Reference:
+def _ensemble(
+    params: Mapping[str, Any], job: Job, seen: list[Observation], notes: list[str]
+) -> Reference:
     steps = [
         (
-            _reference(step["reference"], job, reads, notes),
+            _reference(step["reference"], job, seen, notes),
             Signature.of(step["reference"]),
             step["inputs"],
             step["outputs"],
@@ -155,24 +161,24 @@ def _ensemble(params: Mapping[str, Any], job: Job, reads: set[Path], notes: list
 
 
 def _samples(
-    params: Mapping[str, Any], job: Job, signature: Signature, reads: set[Path]
+    params: Mapping[str, Any], job: Job, signature: Signature, seen: list[Observation]
 ) -> list[Arrays]:
     """The samples, checked: of the model, or merged from an ensemble's members."""
     text = params["samples"]
     if isinstance(text, str):
-        found, where = _listed(text, job, reads)
+        found, where = _listed(text, job, seen)
     else:
-        found, where = _merged(text, job, reads), _where(params, job)
+        found, where = _merged(text, job, seen), _where(params, job)
     return [
         signature.checked_inputs(sample, where, f"sample {n} input")
         for n, sample in enumerate(found)
     ]
 
 
-def _listed(text: str, job: Job, reads: set[Path]) -> tuple[list[dict[str, Any]], str]:
+def _listed(text: str, job: Job, seen: list[Observation]) -> tuple[list[dict[str, Any]], str]:
     function = source.function(text, job.project)
-    found, files = source.invoke(function, doing="making the samples")
-    reads.update(files)
+    found, observed = source.invoke(function, doing="making the samples")
+    seen.append(observed)
     if not isinstance(found, list | tuple) or not found:
         raise InputError(
             f"`{function.place.function}` returned no samples",
@@ -193,11 +199,13 @@ def _listed(text: str, job: Job, reads: set[Path]) -> tuple[list[dict[str, Any]]
     return list(found), function.where
 
 
-def _merged(parts: list[Mapping[str, Any]], job: Job, reads: set[Path]) -> list[dict[str, Any]]:
+def _merged(
+    parts: list[Mapping[str, Any]], job: Job, seen: list[Observation]
+) -> list[dict[str, Any]]:
     lists = [
         [
             {wire: sample[name] for wire, name in part["inputs"].items() if name in sample}
-            for sample in _listed(part["samples"], job, reads)[0]
+            for sample in _listed(part["samples"], job, seen)[0]
         ]
         for part in parts
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import textwrap
 from typing import TYPE_CHECKING
 
@@ -109,7 +111,7 @@ def test_reads_hold_helpers_and_data_files_by_project_name(tmp_path):
     for _ in range(2):
         function = source.function(f"{FOLDER}/source.py:samples", tmp_path)
         _, reads = source.invoke(function, doing="asking")
-        assert named(reads, tmp_path) == [
+        assert reads.facts(tmp_path)["reads"] == [
             "models/x/helper.py",
             "models/x/source.py",
             "models/x/vocab.txt",
@@ -166,6 +168,16 @@ class TestLoad:
         assert first.module.weight.tolist() == again.module.weight.tolist()
         assert not first.module.training
 
+    @pytest.mark.parametrize("first", ["", "import torch; torch.rand(1); "])
+    def test_numbers_drawn_at_the_top_do_not_depend_on_who_imported_torch(self, tmp_path, first):
+        write(tmp_path, "import torch\nDRAWN = torch.rand(1).item()\ndef load(): return DRAWN\n")
+        code = (
+            f"{first}from pathlib import Path; from builder.stages.usercode import source; "
+            f"print(source.function('{FOLDER}/source.py:load', Path('{tmp_path}')).call())"
+        )
+        ran = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+        assert float(ran.stdout) == pytest.approx(0.4962565898895264)  # torch.manual_seed(0)
+
     def test_version_and_weights_go_to_those_who_take_them(self, tmp_path):
         write(
             tmp_path,
@@ -179,7 +191,7 @@ class TestLoad:
         )
         loaded = source.load(params(version="1.1", weights="models/x/w.bin"), tmp_path)
         assert loaded.note == "1.1 w.bin"
-        assert "models/x/w.bin" not in source.reads_of(loaded, project=tmp_path / "elsewhere")
+        assert "models/x/w.bin" not in loaded.observed.facts(tmp_path / "elsewhere")["reads"]
 
     def test_weights_that_load_does_not_take_are_an_error(self, tmp_path):
         write(tmp_path, "import torch\n\ndef load():\n    return torch.nn.Identity()\n")

@@ -7,19 +7,19 @@ well, where it is Linux. Native reads elsewhere stay unseen: those belong in the
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import importlib.metadata
 import importlib.util
 import os
-import struct
 import sys
 import sysconfig
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from builder.stages.usercode.inotify import opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -34,10 +34,6 @@ SYSTEM = ("/proc/", "/sys/", "/dev/", "/etc/", "/run/", "/usr/")
 SHARED = (*CODE, ".pyc", ".yaml", ".yml", ".md")
 """Suffixes that the kernel's word is not taken for: other processes open these, and native
 code has no use for them."""
-
-IN_OPEN = 0x20
-IN_ISDIR = 0x40000000
-EVENT = struct.Struct("iIII")
 
 
 @dataclass
@@ -71,13 +67,12 @@ def recording(folder: Path | None = None) -> Iterator[Recording]:
     modules = list(sys.modules.values())
     record = Recording(frozenset(str(getattr(m, "__file__", None)) for m in modules))
     _active.append(record)
-    watch = _watch(folder) if folder is not None else None
     try:
-        yield record
+        with opened(folder) if folder is not None else nullcontext(set[str]()) as natively:
+            yield record
     finally:
         _active.remove(record)
-        if watch is not None:
-            record.opened |= _drain(*watch)
+    record.opened |= {path for path in natively if not path.endswith(SHARED)}
 
 
 def named(files: Iterable[Path], project: Path) -> list[str]:
@@ -162,40 +157,3 @@ def _owners() -> dict[str, str]:
     """Distribution names by top-level name in site-packages."""
     found = importlib.metadata.packages_distributions()
     return {top: min(names) for top, names in found.items()}
-
-
-def _watch(folder: Path) -> tuple[int, dict[int, str]] | None:
-    """An inotify descriptor on a folder tree, and its folders by watch."""
-    if sys.platform != "linux":
-        return None
-    libc = ctypes.CDLL(None, use_errno=True)
-    descriptor = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-    if descriptor < 0:
-        return None
-    folders: dict[int, str] = {}
-    for place, children, _ in os.walk(folder):
-        children[:] = [c for c in children if not c.startswith((".", "__pycache__"))]
-        number = libc.inotify_add_watch(descriptor, os.fsencode(place), IN_OPEN)
-        if number >= 0:
-            folders[number] = place
-    return descriptor, folders
-
-
-def _drain(descriptor: int, folders: dict[int, str]) -> set[str]:
-    opened = set()
-    try:
-        while data := os.read(descriptor, 1 << 20):
-            start = 0
-            while start < len(data):
-                number, mask, _, length = EVENT.unpack_from(data, start)
-                start += EVENT.size
-                name = os.fsdecode(data[start : start + length].rstrip(b"\0"))
-                start += length
-                data_file = not mask & IN_ISDIR and not name.endswith(SHARED)
-                if name and data_file and number in folders:
-                    opened.add(f"{folders[number]}/{name}")
-    except BlockingIOError:
-        return opened
-    finally:
-        os.close(descriptor)
-    return opened

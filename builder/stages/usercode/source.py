@@ -10,6 +10,7 @@ import hashlib
 import inspect
 import os
 import random
+import re
 import sys
 import types
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ import numpy as np
 
 from builder.errors import InputError
 from builder.stages.usercode.blame import Place, blaming, forget
-from builder.stages.usercode.reads import named, recording
+from builder.stages.usercode.observation import Observation, observing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,17 +30,18 @@ if TYPE_CHECKING:
 
 SEED = 0
 SIDES = ("inputs", "outputs")
+IMPORTS_TORCH = re.compile(rb"^\s*(?:import|from)\s+torch\b", re.MULTILINE)
 KEPT = 2
 """Models held in memory by a worker; the oldest goes first."""
 
 
 @dataclass(frozen=True)
 class Function:
-    """A function of a source, ready to call, and the files that reading it took."""
+    """A function of a source, ready to call, and what importing it took."""
 
     place: Place
     call: Callable[..., Any]
-    reads: frozenset[Path]
+    observed: Observation
 
     @property
     def where(self) -> str:
@@ -58,17 +60,17 @@ class Loaded:
         where: file and line of the function that made it.
         place: that function.
         note: what the model says of itself (`triton_builder_note`).
-        reads: the files read.
+        observed: what loading it read.
     """
 
     module: torch.nn.Module
     where: str
     place: Place
     note: str | None
-    reads: frozenset[Path]
+    observed: Observation
 
 
-_modules: dict[tuple[str, str], tuple[types.ModuleType, frozenset[Path], tuple[object, ...]]] = {}
+_modules: dict[tuple[str, str], tuple[types.ModuleType, Observation, tuple[object, ...]]] = {}
 _models: dict[tuple[str, ...], tuple[Loaded, tuple[object, ...]]] = {}
 
 
@@ -88,7 +90,7 @@ def function(text: str, project: Path) -> Function:
             expected=f"{place.file} with a function `{place.function}`",
             fix=f"write {place.file}, or mend `{text.rpartition('/')[2]}` in the spec",
         )
-    module, reads = _module(place)
+    module, observed = _module(place)
     call = getattr(module, place.function, None)
     if not callable(call):
         names = [n for n, v in vars(module).items() if isinstance(v, types.FunctionType)]
@@ -99,15 +101,15 @@ def function(text: str, project: Path) -> Function:
             expected=f"def {place.function}(...)",
             fix=f"write `{place.function}`, or name another function in {place.spec}",
         )
-    return Function(place, call, reads)
+    return Function(place, call, observed)
 
 
-def invoke(source: Function, *args: Any, doing: str, **kwargs: Any) -> tuple[Any, frozenset[Path]]:
-    """Calls a user's function from a fixed seed; returns its answer and the files read."""
-    with recording(source.place.path.parent) as record, blaming(source.place, doing):
+def invoke(source: Function, *args: Any, doing: str, **kwargs: Any) -> tuple[Any, Observation]:
+    """Calls a user's function from a fixed seed; returns its answer, and what was seen."""
+    with observing(source.place) as seen, blaming(source.place, doing):
         seed()
         answer = source.call(*args, **kwargs)
-    return answer, source.reads | frozenset(record.files())
+    return answer, source.observed | seen()
 
 
 def load(params: Mapping[str, Any], project: Path) -> Loaded:
@@ -125,14 +127,14 @@ def load(params: Mapping[str, Any], project: Path) -> Loaded:
     key = (str(path), digest, text, str(version), str(weights), str(half))
     if key in _models:
         loaded, stamps = _models[key]
-        if stamps == _stamps(loaded.reads):
+        if stamps == _stamps(loaded.observed):
             return loaded
         _forget(path.parent)
     loaded = _load(function(text, project), version, weights, half=half)
     _models.pop(key, None)
     while len(_models) >= KEPT:
         del _models[next(iter(_models))]
-    _models[key] = (loaded, _stamps(loaded.reads))
+    _models[key] = (loaded, _stamps(loaded.observed))
     return loaded
 
 
@@ -140,7 +142,7 @@ def _load(source: Function, version: str | None, weights: str | None, *, half: b
     import torch
 
     args, kwargs = _arguments(source, version, weights)
-    module, reads = invoke(source, *args, doing="loading the model", **kwargs)
+    module, observed = invoke(source, *args, doing="loading the model", **kwargs)
     if not isinstance(module, torch.nn.Module):
         raise InputError(
             f"`{source.place.function}` returned no torch model",
@@ -150,13 +152,13 @@ def _load(source: Function, version: str | None, weights: str | None, *, half: b
             fix="return the module itself",
         )
     if weights is not None:
-        reads |= {source.place.project / weights}
+        observed |= Observation(frozenset({source.place.project / weights}))
     note = getattr(module, "triton_builder_note", None)
     narrow = (torch.bfloat16,) if half else (torch.bfloat16, torch.float16)
     module._apply(lambda t: t.float() if t.dtype in narrow else t)  # noqa: SLF001 - as `.to` does
     for parameter in module.parameters():  # one by one: a ScriptModule cannot do it whole
         parameter.requires_grad_(requires_grad=False)
-    return Loaded(module.eval(), source.where, source.place, note and str(note), reads)
+    return Loaded(module.eval(), source.where, source.place, note and str(note), observed)
 
 
 def _arguments(
@@ -204,7 +206,7 @@ def seed() -> None:
         sys.modules["torch"].manual_seed(SEED)
 
 
-def _module(place: Place) -> tuple[types.ModuleType, frozenset[Path]]:
+def _module(place: Place) -> tuple[types.ModuleType, Observation]:
     text = place.path.read_bytes()
     digest = hashlib.sha256(text + place.file.encode()).hexdigest()
     key = (str(place.path), digest)
@@ -216,11 +218,13 @@ def _module(place: Place) -> tuple[types.ModuleType, frozenset[Path]]:
         module.__file__ = str(place.path)
         sys.modules[module.__name__] = module  # dataclasses and pickle look themselves up
         folder = place.path.parent
-        with recording(folder) as record, blaming(place, "importing it", keep=True):
+        if any(IMPORTS_TORCH.search(path.read_bytes()) for path in folder.glob("*.py")):
+            import torch  # noqa: F401 - before the source does, so that the seed reaches it
+        with observing(place) as seen, blaming(place, "importing it", keep=True):
             seed()
             exec(compile(text, str(place.path), "exec"), module.__dict__)  # noqa: S102
-        reads = frozenset({Path(os.path.realpath(place.path)), *record.files()})
-        _modules[key] = (module, reads, _stamps(reads))
+        observed = seen() | Observation(frozenset({Path(os.path.realpath(place.path))}))
+        _modules[key] = (module, observed, _stamps(observed))
     return _modules[key][:2]
 
 
@@ -231,14 +235,6 @@ def _forget(folder: Path) -> None:
         del _modules[key]
 
 
-def _stamps(paths: frozenset[Path]) -> tuple[object, ...]:
-    stats = [(path, path.stat() if path.exists() else None) for path in sorted(paths)]
+def _stamps(observed: Observation) -> tuple[object, ...]:
+    stats = [(path, path.stat() if path.exists() else None) for path in sorted(observed.files)]
     return tuple((str(p), s and (s.st_mtime_ns, s.st_size)) for p, s in stats)
-
-
-def reads_of(*functions: Loaded | Function | frozenset[Path], project: Path) -> list[str]:
-    """The `reads` fact: every file that these read, by names that hold on any machine."""
-    paths: set[Path] = set()
-    for item in functions:
-        paths |= item if isinstance(item, frozenset) else item.reads
-    return named(paths, project)
