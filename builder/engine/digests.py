@@ -39,9 +39,10 @@ class FileDigests:
     def of(self, path: Path) -> str:
         """The digest of a file, or `missing`."""
         try:
-            stat = path.stat()
-            if stat.st_size <= SMALL:
-                return hashlib.sha256(path.read_bytes()).hexdigest()
+            with path.open("rb", buffering=0) as file:
+                stat = os.fstat(file.fileno())
+                if stat.st_size <= SMALL:
+                    return hashlib.sha256(file.readall()).hexdigest()
         except OSError:
             return MISSING
         mark = _mark(stat)
@@ -79,12 +80,27 @@ def _mark(stat: os.stat_result) -> list[object]:
     return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
 
 
+DISTRIBUTION = "distribution:"
+VARIABLE = "environment:"
+"""How the names of reads begin that are no files."""
+
+
 def of_read(read: str, project: Path, files: FileDigests) -> str:
-    """The digest of a discovered read: a distribution's version, or a file's content."""
-    kind, _, name = read.partition(":")
-    if kind == "distribution":
-        return distribution(name) or MISSING
+    """The digest of a discovered read.
+
+    That is a distribution's version, a variable's value, or a file's content.
+    """
+    if read.startswith(DISTRIBUTION):
+        return distribution(name_of(read)) or MISSING
+    if read.startswith(VARIABLE):
+        value = os.environ.get(name_of(read))
+        return MISSING if value is None else hashlib.sha256(f"{read}\0{value}".encode()).hexdigest()
     return files.of(project / read)
+
+
+def name_of(read: str) -> str:
+    """A discovered read as people call it."""
+    return read.removeprefix(DISTRIBUTION).removeprefix(VARIABLE)
 
 
 @cache

@@ -1,48 +1,73 @@
-"""The engine: walks a graph, does what is missing, several actions at once."""
+"""The engine: walks a graph, settles hits, has an executor do the rest, longest path first."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from multiprocessing.connection import wait
+import contextlib
+import heapq
+import itertools
+import time
+from collections import Counter
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from builder.engine.worker import Order, Worker
-from builder.errors import BuilderError, SeveralError
-from builder.plan.evaluate import Record, decide
+from builder.engine.blobs import DamagedError
+from builder.engine.executors.protocol import Damaged, Order
+from builder.errors import BuilderError, SeveralError, WorkFailedError
+from builder.plan.evaluate import Record, ask, decide
+from builder.plan.frontier import Frontier, longest_paths
+from builder.plan.needs import BRIEF, SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from concurrent.futures import Future
-    from pathlib import Path
 
+    from builder.engine.executors.protocol import Answer, Executor
     from builder.engine.store import Store
     from builder.plan.action import Action
+    from builder.plan.evaluate import Question
     from builder.plan.graph import Graph
+
+SLOW = 30.0
+"""Seconds after which an action that still runs is mentioned, and mentioned again."""
+
+LOOKAHEAD = 8
+"""How many ready actions may be passed over for a smaller one that there is room for."""
+
+MENDED = 3
+"""How often a blob is made again in one build before the store is called broken."""
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to an action: `start`, `hit`, `done` or `fail`."""
+    """Something that happened to an action.
+
+    Attributes:
+        kind: `hit`, `start`, `done`, `fail`, `slow` (still running) or `mend` (a result of it
+            in the store was corrupt or gone: it is made again).
+        reason: why it was no hit (`start`), what went wrong (`fail`).
+        seconds: how long it took, or takes so far (`slow`).
+        expected: seconds that it is thought to take (`start`); None where nobody knows.
+        memory: bytes that it held at most (`done`).
+        lane: what it runs in: `worker 1`.
+        left: actions of the build that are not settled yet.
+    """
 
     kind: str
     action: str
     reason: str = ""
     seconds: float = 0.0
+    expected: float | None = None
+    memory: int = 0
+    lane: str = ""
+    left: int = 0
 
 
 @dataclass
-class Run:
-    """The state of one walk over a graph."""
-
-    graph: Graph
-    files: Mapping[str, str]
-    store: Store
-    jobs: int
-    runtime: Future[Path] | None
-    say: Callable[[Event], None]
-    done: dict[str, Record] = field(default_factory=dict)
-    failed: dict[str, BuilderError] = field(default_factory=dict)
-    workers: list[Worker] = field(default_factory=list)
+class _Running:
+    lane: str
+    start: float
+    mentioned: float
 
 
 def run(  # noqa: PLR0913 - everything a run depends on, by name
@@ -50,9 +75,9 @@ def run(  # noqa: PLR0913 - everything a run depends on, by name
     files: Mapping[str, str],
     store: Store,
     *,
-    jobs: int,
-    runtime: Future[Path] | None,
+    executor: Callable[[Collection[Action]], Executor],
     say: Callable[[Event], None],
+    share: Callable[[Record], None] = lambda _: None,
 ) -> dict[str, Record]:
     """Does every action of a graph that is not a hit; gives all records by id.
 
@@ -63,96 +88,249 @@ def run(  # noqa: PLR0913 - everything a run depends on, by name
         graph: the actions, inputs first.
         files: digest by project file.
         store: where results are found and kept.
-        jobs: how many actions may run at once.
-        runtime: the interpreter with the release's ONNX Runtime; it may still be installing.
+        executor: makes what runs the misses, out of the actions that are no hits; called once
+            there is one.
         say: told what happens.
+        share: given every result that was made here.
 
     Raises:
         BuilderError: of the action that failed; SeveralError where several did.
     """
-    state = Run(graph, files, store, jobs, runtime, say)
-    waiting = dict(graph.actions)
+    walk = _Walk(graph, files, store, executor, say, share)
     try:
-        while waiting or any(w.busy for w in state.workers):
-            _dispatch(state, waiting)
-            _collect(state)
+        walk.go()
     finally:
-        for worker in state.workers:
-            worker.stop()
-    if state.failed:
-        raise SeveralError.of(list(state.failed.values()))
-    return state.done
+        walk.stop()
+    if walk.failed:
+        raise SeveralError.of(list(walk.failed.values()))
+    return walk.done
 
 
-def _dispatch(state: Run, waiting: dict[str, Action]) -> None:
-    """Settles hits, and gives misses to workers, as long as there are idle ones."""
-    for id_, action in list(waiting.items()):
-        if id_ not in waiting:
-            continue
-        if any(name in state.failed for name in action.inputs.values()):
-            del waiting[id_]
-            state.failed.setdefault(id_, state.failed[_cause(state, action)])
-            continue
-        if any(name not in state.done for name in action.inputs.values()):
-            continue
-        inputs = {label: state.done[name] for label, name in action.inputs.items()}
-        decision, ingredients = decide(action, state.files, state.done, state.store)
-        if decision.record:
-            del waiting[id_]
-            state.done[id_] = decision.record
-            state.store.note(id_, ingredients)
-            state.say(Event("hit", id_))
-            continue
-        runtime = None
-        if action.stage == "prove" and state.runtime:
-            if not state.runtime.done() and any(w.busy for w in state.workers):
-                continue  # other work goes on while the server is being installed
-            runtime = state.runtime.result()
-        worker = _worker(state, action)
-        if worker is None:
-            continue
-        del waiting[id_]
-        assert decision.key  # noqa: S101 - decided with all inputs at hand
-        worker.give(Order(action, decision.key, ingredients, inputs, runtime))
-        state.say(Event("start", id_, decision.reason))
+class _Walk:
+    """One walk over a graph.
 
-
-def _cause(state: Run, action: Action) -> str:
-    return next(name for name in action.inputs.values() if name in state.failed)
-
-
-def _worker(state: Run, action: Action) -> Worker | None:
-    """An idle worker, best one that has the action's model loaded; None if all are busy.
-
-    An action whose model is loaded in a busy worker is worth a wait rather than a second load.
+    An action is on the frontier until its inputs are done; then it is decided on: a hit is done,
+    a miss is fetching (inputs that only the remote has), then ready, then running, then done.
     """
-    idle = [w for w in state.workers if not w.busy]
-    if action.affinity:
-        same = [w for w in state.workers if w.affinity == action.affinity]
-        if same:
-            return same[0] if not same[0].busy else None
-    if len(state.workers) < state.jobs and not idle:
-        state.workers.append(Worker(state.store))
-        return state.workers[-1]
-    return idle[0] if idle else None
 
+    def __init__(  # noqa: PLR0913 - as above
+        self,
+        graph: Graph,
+        files: Mapping[str, str],
+        store: Store,
+        executor: Callable[[Collection[Action]], Executor],
+        say: Callable[[Event], None],
+        share: Callable[[Record], None],
+    ) -> None:
+        self._actions = graph.actions
+        self._files = files
+        self._store = store
+        self._make = executor
+        self._tell = say
+        self._share = share
+        self._frontier = Frontier(graph.actions)
+        self._executor: Executor | None = None
+        self._pool: ThreadPoolExecutor | None = None
+        self._fetching: dict[Future[None], Order] = {}
+        self._ready: list[tuple[float, int, Order]] = []
+        self._count = itertools.count()
+        self._running: dict[str, _Running] = {}
+        self._reasons: dict[str, str] = {}
+        self._length: dict[str, float] | None = None
+        self._mended: Counter[str] = Counter()
+        self.done: dict[str, Record] = {}
+        self.failed: dict[str, BuilderError] = {}
 
-def _collect(state: Run) -> None:
-    """Waits until a worker has a result, and takes it."""
-    busy = {w.connection: w for w in state.workers if w.busy}
-    if not busy:
-        return
-    for connection in wait(list(busy)):
-        worker = busy[connection]  # type: ignore[index]
-        order = worker.busy
-        assert order  # noqa: S101 - it is among the busy ones
-        result = worker.result()
-        if not worker.process.is_alive():
-            state.workers.remove(worker)
-            worker.stop()
-        if isinstance(result, Record):
-            state.done[order.action.id] = result
-            state.say(Event("done", order.action.id, seconds=result.seconds))
+    def go(self) -> None:
+        """Until nothing is left that could be done."""
+        self._settle()
+        while self._ready or self._fetching or self._running:
+            self._start()
+            self._collect()
+            self._settle()
+
+    def stop(self) -> None:
+        """Ends what runs, and remembers what was done."""
+        with contextlib.suppress(BuilderError):  # reasons and estimates, no results
+            self._store.history.save()
+        if self._pool:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._executor:
+            self._executor.stop()
+
+    # --- deciding ----------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        """Decides on all actions that have come up: hits are done, misses become orders."""
+        misses = []
+        while actions := self._frontier.take():
+            questions = [ask(a, self._files, self.done) for a in actions]
+            self._store.expect([q.key for q in questions])
+            with self._store.passing():
+                decisions = [decide(question, self._store) for question in questions]
+            for question, decision in zip(questions, decisions, strict=True):
+                if decision.record:
+                    self._finish(question.action.id, decision.record)
+                    self._say("hit", question.action.id)
+                else:
+                    self._reasons[question.action.id] = decision.reason
+                    misses.append(question)
+        for question in misses:
+            self._order(question)
+
+    def _order(self, question: Question) -> None:
+        action = self._needing(question.action)
+        inputs = {label: self.done[name] for label, name in action.inputs.items()}
+        order = Order(action, question.key, question.ingredients, inputs)
+        executor = self._executing()
+        error = executor.refuse(action)
+        if error:
+            self._fail(action.id, error)
+        elif executor.inputs_here and any(
+            self._store.absent(record.outputs) for record in inputs.values()
+        ):
+            self._pool = self._pool or ThreadPoolExecutor(4, "fetch")
+            self._fetching[self._pool.submit(self._fetch, order)] = order
         else:
-            state.failed[order.action.id] = result
-            state.say(Event("fail", order.action.id, result.problem))
+            self._queue(order)
+
+    def _needing(self, action: Action) -> Action:
+        """The action with the memory that it took the last time, where that was more."""
+        last = self._store.last(action.id)
+        taken = last.record.memory if last and last.record else 0
+        needs = replace(action.needs, memory=max(action.needs.memory, taken))
+        return replace(action, needs=needs)
+
+    def _fetch(self, order: Order) -> None:
+        for record in order.inputs.values():
+            self._store.fetch(record.outputs)
+
+    def _queue(self, order: Order) -> None:
+        if self._length is None:  # of what is left once the hits are settled
+            left = {id_: a for id_, a in self._actions.items() if id_ not in self.done}
+            self._length = longest_paths(left, {id_: self._seconds(left[id_]) for id_ in left})
+        length = self._length.get(order.action.id, 0.0)
+        heapq.heappush(self._ready, (-length, next(self._count), order))
+
+    def _seconds(self, action: Action) -> float:
+        return self._expected(action) or SECONDS.get(action.stage, BRIEF)
+
+    def _expected(self, action: Action) -> float | None:
+        last = self._store.last(action.id)
+        return last.record.seconds if last and last.record else None
+
+    # --- doing -------------------------------------------------------------------------
+
+    def _executing(self) -> Executor:
+        if self._executor is None:
+            left = [a for id_, a in self._actions.items() if id_ not in self.done]
+            self._executor = self._make(left)
+        return self._executor
+
+    def _start(self) -> None:
+        """Starts what there is room for, the longest path first."""
+        executor = self._executing()
+        waiting: list[tuple[float, int, Order]] = []
+        while self._ready and len(waiting) < LOOKAHEAD:
+            entry = heapq.heappop(self._ready)
+            order = entry[2]
+            if not executor.room(order.action):
+                waiting.append(entry)
+                continue
+            id_ = order.action.id
+            expected = self._expected(order.action)
+            lane = executor.start(order)
+            now = time.monotonic()
+            self._running[id_] = _Running(lane, now, now)
+            self._say("start", id_, reason=self._reasons[id_], expected=expected, lane=lane)
+        for entry in waiting:
+            heapq.heappush(self._ready, entry)
+
+    def _collect(self) -> None:
+        """Waits until something is finished, and takes it."""
+        if self._fetching:
+            found, _ = wait(self._fetching, 0 if self._running else SLOW, FIRST_COMPLETED)
+            for future in found:
+                order = self._fetching.pop(future, None)
+                if order:
+                    self._fetched(future, order)
+        if self._running:
+            patience = 0.1 if self._fetching else 1.0 if self._ready else SLOW
+            for order, answer in self._executing().wait(patience):
+                self._take(order, answer)
+            self._mention_slow()
+
+    def _fetched(self, future: Future[None], order: Order) -> None:
+        try:
+            future.result()
+        except DamagedError as e:
+            self._mend(order, e.digest)
+        except BuilderError as e:
+            self._fail(order.action.id, e)
+        else:
+            self._queue(order)
+
+    def _take(self, order: Order, answer: Answer) -> None:
+        id_ = order.action.id
+        running = self._running.pop(id_)
+        if isinstance(answer, Damaged):
+            self._mend(order, answer.digest)
+        elif isinstance(answer, Record):
+            self._finish(id_, answer)
+            self._share(answer)
+            self._say("done", id_, seconds=answer.seconds, memory=answer.memory, lane=running.lane)
+        else:
+            self._fail(id_, answer, time.monotonic() - running.start, running.lane)
+
+    def _finish(self, id_: str, record: Record) -> None:
+        self.done[id_] = record
+        self._store.history.note(id_, record.key)
+        self._frontier.done(id_)
+
+    def _fail(self, id_: str, error: BuilderError, seconds: float = 0.0, lane: str = "") -> None:
+        for name in self._frontier.below([id_]):
+            self.failed.setdefault(name, error)
+        self._say("fail", id_, reason=error.problem, seconds=seconds, lane=lane)
+
+    def _mend(self, order: Order, digest: str) -> None:
+        """Has the action done again that made a blob which is corrupt or gone."""
+        self._mended[digest] += 1
+        made = [
+            name
+            for label, name in order.action.inputs.items()
+            if any(digest == sha for sha, _ in order.inputs[label].outputs.values())
+        ]
+        if self._mended[digest] > MENDED:
+            self._fail(order.action.id, _broken(self._store, order, digest))
+            return
+        again = self._frontier.below(made) - self._running.keys()
+        self._fetching = {f: o for f, o in self._fetching.items() if o.action.id not in again}
+        self._ready = [e for e in self._ready if e[2].action.id not in again]
+        heapq.heapify(self._ready)
+        for id_ in again:
+            self.done.pop(id_, None)
+        self._frontier.reset(again, self.done)
+        for name in made:
+            self._say("mend", name, reason="its result in the store was corrupt or gone")
+
+    # --- telling -----------------------------------------------------------------------
+
+    def _mention_slow(self) -> None:
+        now = time.monotonic()
+        for id_, running in self._running.items():
+            if now - running.mentioned >= SLOW:
+                running.mentioned = now
+                self._say("slow", id_, seconds=now - running.start, lane=running.lane)
+
+    def _say(self, kind: str, action: str, **parts: object) -> None:
+        left = len(self._actions) - len(self.done) - len(self.failed)
+        self._tell(Event(kind, action, left=left, **parts))  # type: ignore[arg-type]
+
+
+def _broken(store: Store, order: Order, digest: str) -> BuilderError:
+    return WorkFailedError(
+        "the store does not keep what it is given",
+        where=str(store.blobs.path(digest)),
+        found=f"an input of {order.action.id} that was made {MENDED} times and is still not whole",
+        fix="check the disk, or set TRITON_BUILDER_CACHE to a folder on another one",
+    )

@@ -1,203 +1,230 @@
-"""The store: blobs by digest, and records of actions by key.
+"""The store: results of actions, shared by all projects of a user, backed by a remote one.
 
-    blobs/ab/<sha256>        read-only, whole (renamed into place after an fsync)
-    actions/ab/<key>.json    records; several where the same key met different reads
-    last/<id>.json           ingredients of an action's last run, to say what changed
-    locks/<key>              held while an action runs, so that no two builds do it at once
-    tmp/<pid>-*              work in progress; what a killed process left is removed
+    blobs/ab/<sha256>        files by digest
+    actions/ab/<key>.json    records by key
+    last/<project>.json      the key that each action of a project had last
+    roots/<repository>.json  keys that a repository stands for, which `gc` keeps
+    tmp/<pid>-*/             leases: work in progress of running processes
+    gate, keys               locks
 
-A blob is verified whenever it leaves the store; one that does not match its name is dropped
-and its action is done again.
+What is not here is asked of the remote cache: its records are believed when they fit their
+key, its blobs when they fit their digest, and these are fetched when somebody wants them.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import tempfile
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from builder.engine.digests import FileDigests, of_read
-from builder.files import (
-    disk_errors,
-    link_or_copy,
-    remove_tree,
-    sha256,
-    sync_file,
-    write_atomically,
-)
-from builder.plan.evaluate import Record
+from builder.engine import leases
+from builder.engine.blobs import Blobs, DamagedError
+from builder.engine.digests import FileDigests, name_of, of_read
+from builder.engine.history import History
+from builder.engine.leases import Leases
+from builder.engine.records import Records, decode, encode
+from builder.engine.roots import Roots
+from builder.files import disk_errors, remove_tree
+from builder.plan.evaluate import Last, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
-RECORDS_A_KEY = 8
-
-
-class CorruptBlobError(Exception):
-    """A blob does not have the digest that its name says. It has been dropped."""
+    from builder.engine.remote import Remote
 
 
 class Store:
-    """Results of actions, shared by all projects of a user."""
+    """The results that one project on one target may use. A `Memory` of the plan.
 
-    def __init__(self, root: Path, project: Path) -> None:
+    Attributes:
+        received: how many results have come from the remote.
+    """
+
+    def __init__(
+        self, root: Path, project: Path, target: str = "", remote: Remote | None = None
+    ) -> None:
         self.root = root
         self.project = project
+        self.remote = remote
+        self.blobs = Blobs(root / "blobs")
+        self.records = Records(root / "actions")
+        self.leases = Leases(root / "tmp", root / "gate")
         self.files = FileDigests(root / "index.json")
+        name = hashlib.sha256(f"{project}\0{target}".encode()).hexdigest()
+        self.roots = Roots(root / "roots")
+        self.history = History(root / "last" / f"{name}.json")
+        self._heard: dict[str, list[Record]] = {}
+        self._lost: set[str] = set()
+        self.received = 0
 
-    # --- records -----------------------------------------------------------------------
+    # --- what the plan asks ------------------------------------------------------------
+
+    def expect(self, keys: Collection[str]) -> None:
+        """Asks the remote, at once, for the keys that are not here."""
+        if self.remote:
+            here = self.records.path
+            self._hear([k for k in keys if k not in self._heard and not here(k).exists()])
 
     def find(self, key: str) -> Record | None:
-        """The record of a key whose reads and blobs are all as they were."""
-        for record in self._records(key):
-            if self._changed_read(record) is None and self._whole(record):
+        """The record of a key whose reads are as they were, and whose blobs can be had."""
+        for record in self.records.of(key):
+            if self._changed_read(record) is None and self._use(record):
+                return record
+        for record in self._remote_records(key):
+            lost = any(digest in self._lost for digest, _ in record.outputs.values())
+            if not lost and self._changed_read(record) is None:
+                self.records.keep(record)
+                self.received += 1
                 return record
         return None
 
     def stale(self, key: str) -> str | None:
         """The read that changed since, where only that keeps a key from being a hit."""
-        for record in self._records(key):
+        for record in [*self.records.of(key), *self._remote_records(key)]:
             changed = self._changed_read(record)
             if changed:
-                return changed.removeprefix("distribution:")
+                return name_of(changed)
         return None
 
-    def last(self, action: str) -> Mapping[str, Any] | None:
-        """The ingredients of the last run of an action of this project."""
+    def last(self, action: str) -> Last | None:
+        """What is known of an action of this project from the last build."""
+        key = self.history.key(action)
+        return Last(key, next(iter(self.records.of(key)), None)) if key else None
+
+    # --- what is done ------------------------------------------------------------------
+
+    def keep(self, record: Record) -> None:
+        """Remembers a result whose blobs were taken or put."""
+        self.records.keep(record)
+
+    def learn(self, record: Record) -> None:
+        """Remembers a result whose blobs are in the remote."""
+        self.records.keep(record)
+        self._heard[record.key] = [record]
+
+    def take(self, folder: Path) -> dict[str, tuple[str, int]]:
+        """Moves all files of a folder into the store; gives their digests and sizes."""
+        with self.passing():
+            return self.blobs.take(folder)
+
+    def put(self, content: bytes) -> tuple[str, int]:
+        """Puts bytes into the store; gives their digest and size."""
+        with self.passing():
+            return self.blobs.put(content)
+
+    def absent(self, outputs: Mapping[str, tuple[str, int]]) -> dict[str, int]:
+        """Sizes by digest of the blobs that are not on this disk."""
+        return {d: size for d, size in outputs.values() if not self.blobs.holds(d, size)}
+
+    def fetch(self, outputs: Mapping[str, tuple[str, int]]) -> None:
+        """Brings blobs that are not on this disk from the remote, as far as it has them.
+
+        Raises:
+            DamagedError: some could not be had; one of them.
+        """
+        absent = self.absent(outputs)
+        if not absent:
+            return
+        arrived = self.remote.fetch(absent, self.blobs.path) if self.remote else set[str]()
+        lost = absent.keys() - arrived
+        for digest in lost:
+            self._lost.add(digest)
+            self.blobs.drop(digest)  # what is there has another size
+        if lost:
+            raise DamagedError(min(lost))
+
+    def give(self, outputs: Mapping[str, tuple[str, int]], folder: Path) -> None:
+        """Lays files out in a folder, as hard links where that can be.
+
+        Raises:
+            DamagedError: a blob is not what its name says, or could not be had.
+        """
+        self.fetch(outputs)
+        self.blobs.give(outputs, folder)
+
+    def file(self, output: tuple[str, int]) -> Path:
+        """The file of one output, checked, to be read where it lies.
+
+        Raises:
+            DamagedError: see `give`.
+        """
+        self.fetch({"": output})
+        return self.blobs.checked(output[0])
+
+    def share(self, record: Record) -> None:
+        """Gives a result to the remote, if that takes any."""
+        if self.remote and not self.remote.read_only and self.remote.alive:
+            blobs = {digest: self.blobs.path(digest) for digest, _ in record.outputs.values()}
+            self.remote.push(record.key, encode(self.records.of(record.key)), blobs)
+
+    # --- work in progress --------------------------------------------------------------
+
+    def sweep(self) -> None:
+        """Removes what processes that are no more left behind."""
+        with disk_errors(self.root), self.leases.shut():
+            self.leases.oldest()
+
+    @contextmanager
+    def scratch(self, lease: Path | None = None) -> Iterator[Path]:
+        """A folder on the store's file system that is gone afterwards.
+
+        Args:
+            lease: where to make it; a lease of its own by default.
+        """
+        if lease is None:
+            with self.leases.take() as folder:
+                yield folder
+            return
+        with disk_errors(self.root):
+            folder = Path(tempfile.mkdtemp(dir=lease))
         try:
-            value: dict[str, Any] = json.loads(self._last(action).read_text())
-        except (OSError, ValueError):
-            return None
-        return value
+            yield folder
+        finally:
+            remove_tree(folder)
 
-    def keep(self, action: str, record: Record) -> None:
-        """Remembers a result."""
-        others = [r for r in self._records(record.key) if r.reads != record.reads]
-        rows = [asdict(r) for r in [record, *others][:RECORDS_A_KEY]]
-        write_atomically(self._action(record.key), json.dumps(rows).encode())
-        self.note(action, record.ingredients)
+    @contextmanager
+    def sole(self, key: str) -> Iterator[None]:
+        """Holds the right to do an action; waits while another build has it."""
+        with leases.sole(self.root / "keys", key):
+            yield
 
-    def note(self, action: str, ingredients: Mapping[str, Any]) -> None:
-        """Remembers what an action was made of, for the next build's reasons."""
-        if self.last(action) != ingredients:
-            write_atomically(self._last(action), json.dumps(ingredients).encode())
+    @contextmanager
+    def passing(self) -> Iterator[None]:
+        """Keeps `gc` out for a moment: what is found is not dropped before it is used."""
+        with disk_errors(self.root), self.leases.passing():
+            yield
 
-    def _records(self, key: str) -> list[Record]:
-        try:
-            rows = json.loads(self._action(key).read_text())
-            return [_record(row) for row in rows]
-        except (OSError, ValueError, KeyError, TypeError):
-            return []
+    # --- records -----------------------------------------------------------------------
+
+    def _use(self, record: Record) -> bool:
+        """Whether all blobs of a record are here; if so, it counts as used now."""
+        with self.passing():
+            if self.absent(record.outputs):
+                return False
+            self.records.used(record.key)
+            return True
+
+    def _remote_records(self, key: str) -> list[Record]:
+        if self.remote and key not in self._heard:
+            self._hear([key])
+        return self._heard.get(key, [])
+
+    def _hear(self, keys: Collection[str]) -> None:
+        if not self.remote or not keys:
+            return
+        found = self.remote.records(keys)
+        for key in keys:
+            try:
+                rows = decode(found[key], key, trusted=False) if key in found else []
+            except ValueError:
+                self.remote.distrust(key)
+                rows = []
+            self._heard[key] = rows
 
     def _changed_read(self, record: Record) -> str | None:
         for read, digest in record.reads.items():
             if of_read(read, self.project, self.files) != digest:
                 return read
         return None
-
-    def _whole(self, record: Record) -> bool:
-        for digest, size in record.outputs.values():
-            try:
-                if self.blob(digest).stat().st_size != size:
-                    return False
-            except OSError:
-                return False
-        return True
-
-    # --- blobs -------------------------------------------------------------------------
-
-    def blob(self, digest: str) -> Path:
-        """Where a blob lies, or would."""
-        return self.root / "blobs" / digest[:2] / digest
-
-    def take(self, folder: Path) -> dict[str, tuple[str, int]]:
-        """Moves all files of a folder into the store; gives their digests and sizes."""
-        outputs = {}
-        with disk_errors(self.root):
-            for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-                digest, size = sha256(path), path.stat().st_size
-                outputs[path.relative_to(folder).as_posix()] = (digest, size)
-                target = self.blob(digest)
-                if target.exists() and target.stat().st_size == size:
-                    continue
-                target.parent.mkdir(parents=True, exist_ok=True)
-                sync_file(path)
-                path.chmod(0o444)
-                path.replace(target)
-        return outputs
-
-    def put(self, content: bytes) -> tuple[str, int]:
-        """Puts bytes into the store."""
-        digest = hashlib.sha256(content).hexdigest()
-        path = self.blob(digest)
-        if not path.exists():
-            write_atomically(path, content)
-            path.chmod(0o444)
-        return digest, len(content)
-
-    def give(self, outputs: Mapping[str, tuple[str, int]], folder: Path) -> None:
-        """Lays files out in a folder, as hard links where that can be.
-
-        Raises:
-            CorruptBlobError: a blob is not what its name says.
-        """
-        for name, (digest, _) in outputs.items():
-            path = self.blob(digest)
-            if sha256(path) != digest:
-                path.unlink()
-                raise CorruptBlobError(name)
-            with disk_errors(folder):
-                link_or_copy(path, folder / name)
-
-    # --- work in progress --------------------------------------------------------------
-
-    @contextmanager
-    def scratch(self) -> Iterator[Path]:
-        """A folder on the store's file system that is gone afterwards."""
-        parent = self.root / "tmp"
-        with disk_errors(self.root):
-            parent.mkdir(parents=True, exist_ok=True)
-            folder = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=parent))
-        try:
-            yield folder
-        finally:
-            remove_tree(folder)
-
-    def sweep(self) -> None:
-        """Removes the scratch folders of processes that are no more."""
-        parent = self.root / "tmp"
-        for folder in parent.iterdir() if parent.is_dir() else ():
-            pid = folder.name.partition("-")[0]
-            if pid.isdigit() and not Path(f"/proc/{pid}").exists():
-                remove_tree(folder)
-
-    @contextmanager
-    def sole(self, key: str) -> Iterator[None]:
-        """Holds the right to do an action; waits while another build has it."""
-        from filelock import FileLock
-
-        lock = FileLock(self.root / "locks" / key)
-        with disk_errors(self.root):
-            (self.root / "locks").mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
-
-    def _action(self, key: str) -> Path:
-        return self.root / "actions" / key[:2] / f"{key}.json"
-
-    def _last(self, action: str) -> Path:
-        name = hashlib.sha256(f"{self.project}\0{action}".encode()).hexdigest()
-        return self.root / "last" / name[:2] / f"{name}.json"
-
-
-def _record(row: dict[str, Any]) -> Record:
-    outputs = {name: (digest, size) for name, (digest, size) in row.pop("outputs").items()}
-    return Record(outputs=outputs, **row)

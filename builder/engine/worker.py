@@ -10,21 +10,23 @@ import signal
 import sys
 import time
 import traceback
-from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from builder.engine.digests import of_read
-from builder.engine.store import CorruptBlobError, Store
+from builder.engine.blobs import DamagedError
+from builder.engine.digests import VARIABLE, of_read
+from builder.engine.executors.protocol import Damaged
+from builder.engine.store import Store
 from builder.errors import BuilderError, WorkFailedError
 from builder.files import disk_full
+from builder.plan.action import Needs
 from builder.plan.evaluate import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from multiprocessing.connection import Connection
 
-    from builder.plan.action import Action
+    from builder.engine.executors.protocol import Answer, Order
 
 THREADS = "1"
 """Threads of a numeric library in a worker. One: sums come out alike on every machine,
@@ -34,45 +36,48 @@ GRACE = 1.0
 """Seconds that an idle worker has to leave."""
 
 
-@dataclass(frozen=True)
-class Order:
-    """An action with everything that a worker needs to do it."""
-
-    action: Action
-    key: str
-    ingredients: Mapping[str, Any]
-    inputs: Mapping[str, Record]
-    runtime: Path | None
-
-
 class Worker:
-    """One worker process, seen from the engine."""
+    """One worker process, seen from the engine.
 
-    def __init__(self, store: Store) -> None:
+    Attributes:
+        busy: what it is at.
+        needs: what that takes.
+        affinity: whose model it has loaded.
+    """
+
+    def __init__(self, store: Store, name: str = "worker") -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(
             target=_serve, args=(theirs, str(store.root), str(store.project)), daemon=True
         )
+        self.name = name
         self.busy: Order | None = None
+        self.needs = Needs()
         self.affinity = ""
-        with _environment():
+        with _environment(), _nobody_main():
             self.process.start()
         theirs.close()
 
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self.process.pid or 0
+
     def give(self, order: Order) -> None:
         """Has the worker start on an action."""
-        self.busy, self.affinity = order, order.action.affinity
+        self.busy, self.needs = order, order.action.needs
+        self.affinity = order.action.affinity
         self.connection.send(order)
 
-    def result(self) -> Record | BuilderError:
+    def result(self) -> Answer:
         """What came of the action; call it when the connection is readable."""
         order = self.busy
         self.busy = None
         if order is None:
             raise RuntimeError("an idle worker has no result")
         try:
-            answer: Record | BuilderError = self.connection.recv()
+            answer: Answer = self.connection.recv()
         except (EOFError, OSError):
             self.process.join()
             return _died(order, self.process.exitcode or 0)
@@ -100,7 +105,12 @@ def _died(order: Order, code: int) -> BuilderError:
             fix="remove os._exit from the source",
         )
     name = signal.Signals(-code).name
-    fix = "give the machine more memory, or build with fewer --jobs" if name == "SIGKILL" else None
+    fix = (
+        "if it ran out of memory: declare what it takes, `build: {memory: 8GB}` in model.yaml, so "
+        "that nothing runs beside it, or build on a larger machine"
+        if name == "SIGKILL"
+        else None
+    )
     return WorkFailedError(
         "the worker process died",
         where=order.action.id,
@@ -111,21 +121,24 @@ def _died(order: Order, code: int) -> BuilderError:
     )
 
 
+FIXED = {
+    "OMP_NUM_THREADS": THREADS,
+    "MKL_NUM_THREADS": THREADS,
+    "OPENBLAS_NUM_THREADS": THREADS,
+    "PYTHONHASHSEED": "0",
+    "PYTHONWARNINGS": "ignore:resource_tracker:UserWarning",  # of locks of killed workers
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "HF_HUB_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+"""Variables of every worker: fixed threads, fixed hashes, no pyc files, no network hubs."""
+
+
 @contextlib.contextmanager
 def _environment() -> Any:
-    """What workers inherit: fixed threads, fixed hashes, no pyc files, no network hubs."""
-    fixed = {
-        "OMP_NUM_THREADS": THREADS,
-        "MKL_NUM_THREADS": THREADS,
-        "OPENBLAS_NUM_THREADS": THREADS,
-        "PYTHONHASHSEED": "0",
-        "PYTHONWARNINGS": "ignore:resource_tracker:UserWarning",  # of locks of killed workers
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "HF_HUB_OFFLINE": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-    }
-    before = {name: os.environ.get(name) for name in fixed}
-    os.environ.update(fixed)
+    """What workers inherit."""
+    before = {name: os.environ.get(name) for name in FIXED}
+    os.environ.update(FIXED)
     try:
         yield
     finally:
@@ -136,21 +149,30 @@ def _environment() -> Any:
                 os.environ[name] = value
 
 
+@contextlib.contextmanager
+def _nobody_main() -> Any:
+    """Keeps a new process from importing the main module of this one, whoever's that is."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
 def _serve(connection: Connection, root: str, project: str) -> None:
     """The worker's own loop."""
     os.setpgid(0, 0)  # Ctrl-C is the engine's to handle
     _die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     store = Store(Path(root), Path(project))
-    while True:
-        try:
-            order: Order = connection.recv()
-        except (EOFError, OSError):
-            return
-        try:
-            connection.send(perform(order, store))
-        except BrokenPipeError:
-            return
+    with store.leases.take() as lease:
+        while True:
+            try:
+                order: Order = connection.recv()
+                connection.send(perform(order, store, lease))
+            except (EOFError, OSError):
+                return
 
 
 def _die_with_parent() -> None:
@@ -162,28 +184,28 @@ def _die_with_parent() -> None:
         sys.exit(1)
 
 
-def perform(order: Order, store: Store) -> Record | BuilderError:
-    """Does one action, or finds that another build has just done it."""
-    where = order.action.id
+def perform(order: Order, store: Store, lease: Path | None = None) -> Answer:
+    """Does one action, or finds that another build has just done it.
+
+    Args:
+        order: the action; the blobs of its inputs are in the store.
+        store: where the result goes.
+        lease: a lease of this process, for work in progress.
+    """
     try:
         with store.sole(order.key):
             done = store.find(order.key)
             if done:
                 return done
-            with store.scratch() as folder:
+            with store.scratch(lease) as folder:
                 return _run(order, store, folder)
     except BuilderError as e:
         return e
-    except CorruptBlobError as e:
-        return WorkFailedError(
-            "a file in the store was corrupt and has been dropped",
-            where=where,
-            found=str(e),
-            fix="build again: it will be made anew",
-        )
+    except DamagedError as e:
+        return Damaged(e.digest)
 
 
-def _run(order: Order, store: Store, folder: Path) -> Record | BuilderError:
+def _run(order: Order, store: Store, folder: Path) -> Answer:
     from builder.stages.job import Job
 
     action = order.action
@@ -195,6 +217,7 @@ def _run(order: Order, store: Store, folder: Path) -> Record | BuilderError:
         inputs[label].mkdir(parents=True)
         store.give(record.outputs, inputs[label])
     job = Job(action.params, inputs, store.project, out, action.id, order.runtime)
+    _forget_peak()
     start = time.perf_counter()
     try:
         with _captured(log), disk_full(store.root):
@@ -202,23 +225,42 @@ def _run(order: Order, store: Store, folder: Path) -> Record | BuilderError:
             facts = dict(stage.run(job))
     except BuilderError as e:
         e.where = e.where or action.id
-        e.detail = e.detail or _tail(log)
+        e.detail = _with_output(e.detail, log)
         return e
     except MemoryError:
-        return WorkFailedError("out of memory", where=action.id, detail=_tail(log))
+        return WorkFailedError("out of memory", where=action.id, detail=_with_output(None, log))
     except Exception as e:  # noqa: BLE001 - the border of a worker: nothing may pass unseen
         return WorkFailedError(
             f"{type(e).__name__}: {e}" if str(e) else type(e).__name__,
             where=action.id,
             fix="if the model is sound, this is a bug of the builder",
-            detail=traceback.format_exc() + _tail(log),
+            detail=_with_output(traceback.format_exc(), log),
         )
     seconds = time.perf_counter() - start
-    reads = {r: of_read(r, store.project, store.files) for r in facts.pop("reads", [])}
+    reads = {
+        read: of_read(read, store.project, store.files)
+        for read in facts.pop("reads", [])
+        if read.removeprefix(VARIABLE) not in FIXED
+    }
     outputs = store.take(out)
-    record = Record(order.key, outputs, facts, reads, order.ingredients, seconds)
-    store.keep(action.id, record)
+    record = Record(order.key, outputs, facts, reads, order.ingredients, seconds, _peak())
+    store.keep(record)
     return record
+
+
+def _forget_peak() -> None:
+    """Has the kernel count this process's peak of memory from now on (proc(5), clear_refs)."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak() -> int:
+    """The most memory that this process held since; bytes, 0 where the kernel does not tell."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return 0
 
 
 @contextlib.contextmanager
@@ -245,8 +287,12 @@ def _flush() -> None:
             stream.flush()
 
 
-def _tail(log: Path, lines: int = 15) -> str:
+def _with_output(detail: str | None, log: Path, lines: int = 15) -> str | None:
+    """An error's evidence, and the last that the action printed."""
     try:
-        return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+        printed = "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
     except OSError:
-        return ""
+        return detail
+    if not printed.strip():
+        return detail
+    return f"{detail.rstrip()}\n\nit printed:\n{printed}" if detail else printed

@@ -57,3 +57,23 @@ def test_events_tell_what_ran_and_why(built):
     started = {e.action: e.reason for e in events if e.kind == "start"}
     assert started == dict.fromkeys(["python echo", "reference echo", "config echo"], "never built")
     assert {e.kind for e in built(ECHO_SOURCE)} == {"hit"}
+
+
+def test_a_variable_that_a_source_reads_is_an_input(built, monkeypatch):
+    source = "import os\n" + ECHO_SOURCE.replace("[5, 6]", "[5, int(os.environ['ROWS'])]")
+    monkeypatch.setenv("ROWS", "6")
+    built(source)
+    assert {e.kind for e in built(source)} == {"hit"}
+    monkeypatch.setenv("ROWS", "7")
+    started = {e.action: e.reason for e in built(source) if e.kind == "start"}
+    assert started["reference echo"] == "ROWS changed"
+    assert "python echo" not in started
+    monkeypatch.setenv("ROWS", "6")
+    assert {e.kind for e in built(source)} == {"hit"}
+
+
+def test_a_variable_that_workers_fix_is_none(built, monkeypatch):
+    source = "import os\nos.environ.get('OMP_NUM_THREADS')\n" + ECHO_SOURCE
+    built(source)
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    assert {e.kind for e in built(source)} == {"hit"}

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from builder.engine.blobs import DamagedError
 from builder.engine.digests import FileDigests, code
-from builder.engine.store import CorruptBlobError, Store
+from builder.engine.store import Store
 from builder.files import sha256
-from builder.plan.evaluate import Record
+from builder.plan.evaluate import Last, Record
 
 INGREDIENTS = {"stage": "s", "params": {}, "files": {}, "inputs": {}, "tools": {}}
 
@@ -55,32 +56,33 @@ def test_what_is_given_takes_no_second_room(store, tmp_path):
     outputs = taken(store, {"a": b"content"})
     store.give(outputs, tmp_path / "there")
     there = (tmp_path / "there" / "a").stat()
-    assert there.st_ino == store.blob(outputs["a"][0]).stat().st_ino
+    assert there.st_ino == store.blobs.path(outputs["a"][0]).stat().st_ino
     assert there.st_mode & 0o222 == 0
 
 
 def test_a_corrupt_blob_is_dropped(store, tmp_path):
     outputs = taken(store, {"a": b"content"})
-    blob = store.blob(outputs["a"][0])
+    blob = store.blobs.path(outputs["a"][0])
     blob.chmod(0o644)
     blob.write_bytes(b"tampered")
-    with pytest.raises(CorruptBlobError):
+    with pytest.raises(DamagedError):
         store.give(outputs, tmp_path / "there")
     assert not blob.exists()
 
 
 def test_a_record_is_found_by_its_key(store):
     kept = record(taken(store, {"a": b"1"}))
-    store.keep("action", kept)
+    store.keep(kept)
     assert store.find(kept.key) == kept
     assert store.find("other") is None
-    assert store.last("action") == INGREDIENTS
+    store.history.note("action", kept.key)
+    assert store.last("action") == Last(kept.key, kept)
 
 
 def test_a_record_whose_blob_is_gone_is_no_hit(store):
     kept = record(taken(store, {"a": b"1"}))
-    store.keep("action", kept)
-    store.blob(kept.outputs["a"][0]).unlink()
+    store.keep(kept)
+    store.blobs.path(kept.outputs["a"][0]).unlink()
     assert store.find(kept.key) is None
 
 
@@ -88,13 +90,13 @@ def test_a_record_holds_only_while_its_reads_do(store):
     path = store.project / "vocabulary.txt"
     path.write_text("one")
     kept = record(taken(store, {"a": b"1"}), {"vocabulary.txt": sha256(path)})
-    store.keep("action", kept)
+    store.keep(kept)
     assert store.find(kept.key) == kept
     path.write_text("two")
     assert store.find(kept.key) is None
     assert store.stale(kept.key) == "vocabulary.txt"
     other = record(taken(store, {"a": b"2"}), {"vocabulary.txt": sha256(path)})
-    store.keep("action", other)
+    store.keep(other)
     assert store.find(kept.key) == other
     path.write_text("one")
     assert store.find(kept.key) == kept
@@ -102,7 +104,7 @@ def test_a_record_holds_only_while_its_reads_do(store):
 
 def test_a_torn_record_is_no_record(store):
     kept = record(taken(store, {"a": b"1"}))
-    store.keep("action", kept)
+    store.keep(kept)
     (file,) = (store.root / "actions").rglob("*.json")
     file.write_bytes(file.read_bytes()[:-20])
     assert store.find(kept.key) is None
@@ -111,6 +113,7 @@ def test_a_torn_record_is_no_record(store):
 def test_scratch_of_dead_processes_is_swept(store):
     left = store.root / "tmp" / "999999999-dead"
     left.mkdir(parents=True)
+    (left / ".lock").touch()
     with store.scratch() as mine:
         store.sweep()
         assert mine.exists()

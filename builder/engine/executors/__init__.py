@@ -1,0 +1,1 @@
+"""Where actions run: worker processes of this machine, or a Ray cluster."""
