@@ -4,16 +4,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: build-repo test test-fast bench lint serve clean
+.PHONY: build-repo test test-fast test-campaign bench lint serve clean
 
 build-repo: $(READY)
 	$(BIN)/triton-builder build
 
 test: $(READY) lint test-fast
-	$(BIN)/python -m pytest -m "live or export"
+	$(BIN)/python -m pytest -m "(live or export or slow) and not campaign"
 
 test-fast: $(READY)
-	$(BIN)/python -m pytest -m "not live and not export"
+	$(BIN)/python -m pytest -m "not (live or export or slow or campaign)"
+
+# Hundreds of kills and races; what `make test` does a short cut of.
+test-campaign: $(READY)
+	$(BIN)/python -m pytest -m campaign
 
 lint: $(READY)
 	$(BIN)/ruff check .

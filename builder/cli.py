@@ -7,12 +7,15 @@ Exit codes: 0 done; 1 the work failed; 2 the input is wrong; 3 something needed 
 from __future__ import annotations
 
 import functools
+import gc
 import io
 import json
 import os
+import re
 import signal
 import sys
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -23,8 +26,10 @@ from builder.console import Console
 from builder.errors import BuilderError, InputError, SeveralError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from builder.engine.executors.protocol import Executor
+    from builder.engine.run import Event
     from builder.flow.build import Outcome
     from builder.flow.context import Context
 
@@ -55,6 +60,7 @@ def cli(context: click.Context, *, debug: bool, project: Path) -> None:
 def main() -> NoReturn:
     """The entry point of the command `triton-builder`."""
     _listen()
+    gc.set_threshold(100_000)  # thousands of specs and records are no garbage: saves a tenth
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "true")  # looking for them takes 20 ms
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -74,7 +80,8 @@ def main() -> NoReturn:
         sys.exit(InputError.exit_code)
     except (KeyboardInterrupt, click.Abort):
         print("\ninterrupted; what was finished is kept", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        sys.stdout.flush()
+        os._exit(INTERRUPTED)  # everything of ours has ended; threads in a slow network have not
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -179,17 +186,29 @@ def check(options: dict[str, Any], *, as_json: bool) -> None:
 @cli.command()
 @names_argument
 @target_option
+@click.option("--explain", metavar="ACTION", help="Show one action in full: its key and inputs.")
 @json_option
 @click.pass_obj
 def plan(
-    options: dict[str, Any], *, names: tuple[str, ...], target: str | None, as_json: bool
+    options: dict[str, Any],
+    *,
+    names: tuple[str, ...],
+    target: str | None,
+    explain: str | None,
+    as_json: bool,
 ) -> None:
     """Show what would be built, and why each action is not a hit."""
     from builder.flow.context import context
     from builder.plan.evaluate import evaluate
     from builder.spec.project import find
 
-    here = context(find(options["start"]), target, names)
+    here = context(find(options["start"]), target, names, _warn)
+    if explain:
+        from builder.flow import explain as explaining
+
+        told = explaining.explain(here, explain)
+        print(json.dumps(told, indent=2) if as_json else "\n".join(explaining.lines(told)))
+        return
     decisions = evaluate(here.graph, here.files, here.store)
     if as_json:
         rows = [
@@ -212,7 +231,13 @@ def plan(
 @click.option(
     "--executor", type=click.Choice(["local", "ray"]), default="local", help="Where actions run."
 )
+@click.option("--address", metavar="HOST:PORT", help="The Ray cluster; default: one of its own.")
 @click.option("--no-validate", is_flag=True, help="Do not ask a live server; marked so.")
+@click.option("--strict", is_flag=True, help="Refuse results that are not reproducible.")
+@click.option("--check-reproducible", is_flag=True, help="Build twice, elsewhere, and compare.")
+@click.option(
+    "--trace", type=click.Path(dir_okay=False, path_type=Path), help="Write a Chrome trace there."
+)
 @json_option
 @click.pass_obj
 def build(  # noqa: PLR0913 - the command's options
@@ -222,40 +247,124 @@ def build(  # noqa: PLR0913 - the command's options
     target: str | None,
     jobs: int | None,
     executor: str,
+    address: str | None,
     no_validate: bool,
+    strict: bool,
+    check_reproducible: bool,
+    trace: Path | None,
     as_json: bool,
 ) -> None:
     """Build, prove on a live server, and swap repository/<target>/ in."""
+    from builder.engine.trace import Trace
     from builder.flow.build import NotProvenError, Options
     from builder.flow.build import build as run
     from builder.flow.context import context
     from builder.spec.project import find
 
-    if executor != "local":
+    if address and executor != "ray":
         raise InputError(
-            "the ray executor is not there yet",
-            where="--executor",
-            found=executor,
-            expected="local",
+            "an address is for the ray executor",
+            where="--address",
+            found=f"--executor {executor}",
+            expected="--executor ray",
         )
-    here = context(find(options["start"]), target, names)
-    with Console() as console:
+    tracing = Trace()
+    with Console() as console, ExitStack() as stack:
+        if trace:
+            stack.callback(tracing.write, trace)
+        with tracing.phase("plan"):
+            here = context(find(options["start"]), target, names, console.warn)
+
+        def listen(event: Event) -> None:
+            tracing.on_event(event)
+            console.on_event(event)
+
+        cluster = functools.partial(_cluster, address, console.say)
         how = Options(
             jobs=jobs or len(os.sched_getaffinity(0)),
             validate=not no_validate,
+            strict=strict,
             say=console.say,
-            on_event=console.on_event,
+            on_event=listen,
+            phase=tracing.phase,
             interrupted=_interrupted.is_set,
+            cluster=cluster if executor == "ray" else None,
         )
         try:
             outcome = run(here, how)
         except NotProvenError as e:
             _report(here, e.outcome, as_json=as_json, errors=[e])
             raise
+        if check_reproducible:
+            from builder.flow.reproducible import check, refuse
+
+            with tracing.phase("build again"):
+                jobs = how.jobs
+                again = check(here, outcome.records, jobs=jobs, say=console.say, on_event=listen)
+            refuse(again)
     if not outcome.changed and not as_json:
         print(f"repository/{here.target_name} is up to date ({outcome.manifest.digest[:19]})")
         return
     _report(here, outcome, as_json=as_json)
+
+
+def _cluster(address: str | None, say: Callable[[str], None], here: Context) -> Executor:
+    from builder.engine.executors.ray import RayExecutor
+
+    return RayExecutor(here.store, address=address, release=here.target.triton, say=say)
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr)
+
+
+def _size(_context: object, _option: object, text: str | None) -> int | None:
+    """An option that is a size."""
+    from builder.spec.size import size
+
+    try:
+        return size(text) if text else None
+    except ValueError as e:
+        raise click.BadParameter(f"{text!r} is {e}") from e
+
+
+def _age(_context: object, _option: object, text: str | None) -> float | None:
+    """An option that is a time in hours or days, as seconds."""
+    if not text:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([hd])", text)
+    if not match:
+        raise click.BadParameter(f"{text!r} is no time; expected hours or days: 12h, 30d")
+    return float(match[1]) * {"h": 3600, "d": 86400}[match[2]]
+
+
+@cli.command("gc")
+@click.option("--max-size", metavar="SIZE", callback=_size, help="Most bytes to keep: 20GB.")
+@click.option("--max-age", metavar="TIME", callback=_age, help="Longest without use: 30d, 12h.")
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@json_option
+def collect_garbage(
+    *, max_size: int | None, max_age: float | None, dry_run: bool, as_json: bool
+) -> None:
+    """Drop what was not used for long from the local store.
+
+    Without limits: what nothing refers to any more. What a repository was built from, and what a
+    running build uses, always stays.
+    """
+    from builder.engine.digests import cache_folder
+    from builder.engine.gc import Limits, collect
+    from builder.engine.store import Store
+
+    store = Store(cache_folder() / "store", Path())
+    found = collect(store, Limits(max_size, max_age), dry=dry_run)
+    if as_json:
+        print(json.dumps(vars(found), indent=2))
+        return
+    verb = "would drop" if dry_run else "dropped"
+    print(
+        f"{verb} {found.records} results and {found.blobs} files ({found.bytes / 1e6:.1f} MB); "
+        f"{found.left / 1e6:.1f} MB stay in {store.root}"
+    )
 
 
 @cli.command()
@@ -282,8 +391,8 @@ def validate(
     from builder.flow.context import context
     from builder.spec.project import find
 
-    here = context(find(options["start"]), target, names)
     with Console() as console:
+        here = context(find(options["start"]), target, names, console.warn)
         try:
             outcome = run(here, (repository or here.repository).resolve(), console.say)
         except NotProvenError as e:

@@ -22,6 +22,8 @@ class Console:
         self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
         self._phase: TaskID | None = None
+        self._total: TaskID | None = None
+        self._hits = self._done = 0
         self._start = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -45,6 +47,10 @@ class Console:
                 self._phase = progress.add_task("", total=None, reason="")
             progress.reset(self._phase, description=f"since: {text}")
 
+    def warn(self, text: str) -> None:
+        """One line of what is not as it should be, and does no harm."""
+        self._print(f"warning: {text}")
+
     def _print(self, text: str) -> None:
         if self._progress:
             self._progress.console.print(text, highlight=False, markup=False)
@@ -54,26 +60,44 @@ class Console:
     def on_event(self, event: Event) -> None:
         """News of an action."""
         if event.kind == "hit":
+            self._hits += 1
             return
-        self._show(event)
-        if event.kind == "start":
-            if not sys.stderr.isatty():
-                self._print(f"{event.action}: {event.reason}")
+        if sys.stderr.isatty():
+            self._show(event)
+        if event.kind == "start" and not sys.stderr.isatty():
+            self._print(f"{event.action}: {event.reason}")
         elif event.kind == "done":
-            self._print(f"{event.action}: done in {event.seconds:.1f} s")
-        else:
+            self._print(f"{event.action}: done in {event.seconds:.1f} s{self._left(event)}")
+        elif event.kind == "slow":
+            self._print(f"{event.action}: still running after {event.seconds:.0f} s")
+        elif event.kind == "mend":
+            self._print(f"{event.action}: {event.reason}")
+        elif event.kind == "fail":
             self._print(f"{event.action}: FAILED: {event.reason}")
 
+    @staticmethod
+    def _left(event: Event) -> str:
+        return f", {event.left} left" if event.left else ""
+
     def _show(self, event: Event) -> None:
-        """The live view: a line with a clock for each action that runs."""
-        if not sys.stderr.isatty():
-            return
+        """The live view: a line that counts, and one with a clock for each action that runs."""
         progress = self._live()
+        if self._total is None:
+            self._total = progress.add_task("", total=None, reason="")
         if event.kind == "start":
-            task = progress.add_task(event.action, total=None, reason=event.reason)
+            expected = f"of about {event.expected:.0f} s  " if event.expected else ""
+            task = progress.add_task(event.action, total=None, reason=expected + event.reason)
             self._tasks[event.action] = task
-        elif event.action in self._tasks:
+        elif event.kind in ("done", "fail") and event.action in self._tasks:
             progress.remove_task(self._tasks.pop(event.action))
+            self._done += 1
+        running = len(self._tasks)
+        waiting = max(0, event.left - running)
+        counts = f"{running} running, {waiting} to do, {self._done} done, {self._hits} hits"
+        progress.update(self._total, description=counts)
+        if not running and not waiting:
+            progress.remove_task(self._total)
+            self._total = None
 
     def _live(self) -> Progress:
         if self._progress is None:

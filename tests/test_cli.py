@@ -190,3 +190,94 @@ def test_one_mistake_that_two_actions_meet_is_told_once(project, run):
     )
     assert run("build", "--no-validate", check=2).stderr.count("error: ") == 1
     assert run("build", "--no-validate", check=2).stderr.count("models/one/source.py:1: ") == 1
+
+
+def test_an_action_is_explained_by_key_inputs_and_tools(project, run):
+    echo(project)
+    run("build", "--no-validate", check=0)
+    told = run("plan", "--explain", "config echo", check=0).stdout
+    for word in ("key: ", "inputs:", "reference: reference echo", "tools:", "numpy: "):
+        assert word in told
+    as_json = json.loads(run("plan", "--explain", "config echo", "--json", check=0).stdout)
+    assert as_json["hit"] is True
+    assert as_json["outputs"]["config.pbtxt"]
+    assert f"key: {as_json['key']}" in told
+
+
+def test_an_action_that_is_not_there_is_named_with_those_that_are(project, run):
+    echo(project)
+    done = run("plan", "--explain", "config ehco", check=2)
+    assert "did you mean `config echo`" in done.stderr
+
+
+def test_a_trace_is_written_also_when_the_build_fails(project, run, tmp_path):
+    echo(project, source=ECHO_SOURCE + "\nraise ValueError('no')\n")
+    trace = tmp_path / "deep" / "trace.json"
+    run("build", "--no-validate", "--trace", str(trace), check=2)
+    events = json.loads(trace.read_text())["traceEvents"]
+    results = {e["name"]: e["args"]["result"] for e in events if "result" in e.get("args", {})}
+    assert results["reference echo"] == "fail"
+    assert results["python echo"] == "done"
+    assert "plan" in {e["name"] for e in events}
+
+
+def test_garbage_is_collected_and_told_of(project, run):
+    echo(project)
+    run("build", "--no-validate", check=0)
+    assert "dropped 0 results" in run("gc", "--max-size", "1KB", "--max-age", "0h", check=0).stdout
+    for path in sorted((project / "repository").rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    told = json.loads(run("gc", "--max-age", "0h", "--dry-run", "--json", check=0).stdout)
+    assert told["records"] == 3
+    assert "would drop 3 results" in run("gc", "--max-age", "0h", "--dry-run", check=0).stdout
+    assert "dropped 3 results" in run("gc", "--max-age", "0h", check=0).stdout
+    assert "3 of 3" in run("plan", check=0).stdout
+
+
+@pytest.mark.parametrize("option", [("--max-size", "20"), ("--max-age", "soon")])
+def test_limits_that_are_none_exit_with_two(run, project, option):
+    assert "expected" in run("gc", *option, check=2).stderr
+
+
+def test_an_address_without_a_cluster_exits_with_two(project, run):
+    echo(project)
+    assert "--executor ray" in run("build", "--address", "auto", check=2).stderr
+
+
+def test_what_an_action_printed_is_shown_when_it_fails(project, run):
+    source = ECHO_SOURCE + "\nprint('the last words')\nraise ValueError('no')\n"
+    echo(project, source=source)
+    assert "| the last words" in run("build", "--no-validate", check=2).stderr
+
+
+def test_strict_refuses_what_is_not_reproducible_also_when_it_is_a_hit(project, run):
+    source = ECHO_SOURCE.replace("import numpy as np", "import time\nimport numpy as np")
+    source = source.replace("def samples():", "def samples():\n    time.time()")
+    echo(project, source=source)
+    done = run("build", "--no-validate", check=0)
+    assert "warning: not reproducible: models/echo/source.py:7 reads the clock" in done.stderr
+    again = run("build", "--no-validate", "--strict", check=2)
+    assert "models/echo/source.py:7" in again.stderr
+    assert "time.time" in again.stderr
+
+
+def test_a_model_that_declares_more_memory_than_there_is_exits_with_three(project, run):
+    folder = echo(project)
+    spec = (folder / "model.yaml").read_text()
+    (folder / "model.yaml").write_text(spec + "build: {memory: 900TB}\n")
+    done = run("build", "--no-validate", check=3)
+    assert "more memory than the machine has" in done.stderr
+
+
+def test_a_sound_project_is_built_twice_and_is_the_same(project, run):
+    echo(project)
+    run("build", "--no-validate", "--check-reproducible", check=0)
+
+
+def test_a_build_that_differs_the_second_time_exits_with_one(project, run):
+    source = "import os, time\n" + ECHO_SOURCE.replace("[5, 6]", "[5, time.time_ns() % 2**31]")
+    echo(project, source=source)
+    done = run("build", "--no-validate", "--check-reproducible", check=1)
+    assert "built twice, and not the same: reference echo" in done.stderr
+    assert "goldens.npz" in done.stderr
+    assert "reads the clock (time.time_ns)" in done.stderr

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from builder import __version__
-from builder.engine.store import CorruptBlobError
+from builder.engine.blobs import DamagedError
 from builder.errors import WorkFailedError
 from builder.files import link_or_copy
 from builder.plan.action import digest
@@ -33,7 +33,7 @@ def entries(context: Context, records: Mapping[str, Record]) -> dict[str, ModelE
     keep = context.store.put(b"Triton runs this version itself, out of its members.\n")
     return {
         plan.name: ModelEntry(
-            spec=digest(_spec(context, plan.name).model_dump(mode="json")),
+            spec=digest(_spec(context, plan.name).model_dump(mode="json", exclude={"build"})),
             files=dict(records[plan.config].outputs),
             versions={v.version: _version(v, records, keep) for v in plan.versions},
         )
@@ -59,30 +59,44 @@ def manifest(context: Context, models: Mapping[str, ModelEntry]) -> Manifest:
 def lay_out(
     context: Context, models: Mapping[str, ModelEntry], kept: Mapping[str, ModelEntry], tree: Path
 ) -> None:
-    """Puts the files of built models into a tree, and those of kept ones as they lie now."""
-    for model, entry in models.items():
+    """Puts the files of built models into a tree, and those of kept ones as they lie now.
+
+    Raises:
+        DamagedError: files in the store are corrupt, or could not be had; one of them. All of
+            them are dropped.
+        WorkFailedError: a file of a kept model was changed since.
+    """
+    files = {f"{m}/{name}": out for m, entry in models.items() for name, out in entry.tree()}
+    damaged: list[DamagedError] = []
+    try:
+        context.store.fetch(files)
+    except DamagedError as e:
+        damaged.append(e)
+    for name, output in files.items():
         try:
-            context.store.give(dict(entry.tree()), tree / model)
-        except CorruptBlobError as e:
-            raise WorkFailedError(
-                "a file in the store was corrupt and has been dropped",
-                where=f"{model}/{e}",
-                fix="build again: it will be made anew",
-            ) from e
+            context.store.blobs.give({name: output}, tree)
+        except DamagedError as e:
+            damaged.append(e)
+    if damaged:
+        raise damaged[0]
     for model, entry in kept.items():
-        for name, (sha, size) in entry.tree():
-            place = context.repository / model / name
-            if context.store.files.of(place) == sha:
-                link_or_copy(place, tree / model / name)
-                continue
-            try:
-                context.store.give({name: (sha, size)}, tree / model)
-            except (CorruptBlobError, FileNotFoundError) as e:
-                raise WorkFailedError(
-                    "a file was changed or removed since it was built",
-                    where=f"{context.target_name}/{model}/{name}",
-                    fix="build everything: triton-builder build",
-                ) from e
+        for name, output in entry.tree():
+            _keep(context, f"{model}/{name}", output, tree)
+
+
+def _keep(context: Context, name: str, output: tuple[str, int], tree: Path) -> None:
+    place = context.repository / name
+    if context.store.files.of(place) == output[0]:
+        link_or_copy(place, tree / name)
+        return
+    try:
+        context.store.give({name: output}, tree)
+    except DamagedError as e:
+        raise WorkFailedError(
+            "a file was changed or removed since it was built",
+            where=f"{context.target_name}/{name}",
+            fix="build everything: triton-builder build",
+        ) from e
 
 
 def _spec(context: Context, name: str) -> Any:

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from collections import Counter
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from builder.engine import run as engine
+from builder.engine.blobs import DamagedError
+from builder.engine.sharing import Sharing
 from builder.errors import WorkFailedError
 from builder.files import sha256
-from builder.flow import assemble
+from builder.flow import assemble, hazards
 from builder.flow.verdicts import Verdicts
+from builder.flow.workers import local
 from builder.plan.evaluate import evaluate
 from builder.repository import manifest as manifests
 from builder.repository import swap
-from builder.servers import programs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from builder.engine.executors.protocol import Executor
     from builder.engine.run import Event
     from builder.flow.context import Context
     from builder.plan.evaluate import Record
@@ -28,23 +31,33 @@ if TYPE_CHECKING:
     from builder.validation.verdict import Verdict
 
 
+MENDS = 3
+"""How often files that turn out corrupt while the tree is laid out are made again."""
+
+
 @dataclass(frozen=True)
 class Options:
     """How a build is to be done.
 
     Attributes:
-        jobs: actions at once.
+        jobs: actions at once on this machine.
         validate: False ships without a verdict, and the manifest says so.
+        strict: refuses what is not reproducible.
         say: told in a line what goes on.
         on_event: told what happens to actions.
+        phase: entered for each part of a build, by name.
         interrupted: whether the user has asked to stop; looked at before the swap.
+        cluster: makes the executor that actions run on; None for this machine.
     """
 
     jobs: int
-    validate: bool
-    say: Callable[[str], None]
-    on_event: Callable[[Event], None]
+    validate: bool = True
+    strict: bool = False
+    say: Callable[[str], None] = lambda _: None
+    on_event: Callable[[Event], None] = lambda _: None
+    phase: Callable[[str], AbstractContextManager[None]] = lambda _: nullcontext()
     interrupted: Callable[[], bool] = lambda: False
+    cluster: Callable[[Context], Executor] | None = None
 
 
 @dataclass(frozen=True)
@@ -71,26 +84,58 @@ def build(context: Context, options: Options) -> Outcome:
     Raises:
         BuilderError: something failed; the former repository is as it was.
     """
+    sharing = Sharing(context.store)
     with swap.claim(context.repository, options.say), ExitStack() as stack:
+        context.store.sweep()
+        stack.enter_context(context.store.leases.take())
+        stack.callback(sharing.stop)
+        if context.store.remote:
+            stack.callback(context.store.remote.close)
+        ran: list[str] = []
+        damaged: Counter[str] = Counter()
+        while True:
+            try:
+                outcome = _build(context, options, sharing, ran)
+                break
+            except DamagedError as e:
+                damaged[e.digest] += 1
+                if damaged[e.digest] == MENDS:
+                    raise _damaged(context, e) from e
+                options.say("what the store had was corrupt or gone; it is made again")
+        sharing.finish(options.say)
+        return outcome
+
+
+def _build(context: Context, options: Options, sharing: Sharing, ran: list[str]) -> Outcome:
+    with ExitStack() as stack:
         placed: dict[str, tuple[str, int]] = {}
         stack.callback(_remember, context, placed)
-        context.store.sweep()
         before = _before(context)
-        records, ran = _run(context, options, stack)
-        entries = assemble.entries(context, records)
-        verdicts = Verdicts(context, entries, records)
-        kept = _kept(context, before)
-        proven = verdicts.into(entries) if options.validate else entries
-        manifest = assemble.manifest(context, {**kept, **proven})
-        missing = verdicts.missing() if options.validate else []
-        if not missing and before and _as_it_should_be(context, before, manifest):
-            return _outcome(manifest, records, ran, (), verdicts, changed=False)
-        tree = stack.enter_context(swap.staging(context.repository))
-        assemble.lay_out(context, entries, kept, tree)
+        records = _run(context, options, sharing, ran)
+        if context.store.received:
+            options.say(f"{context.store.received} results are the remote cache's")
+        hazards.tell(records, ran, options.say)
+        if options.strict:
+            hazards.refuse(records)
+        with options.phase("assemble"):
+            entries = assemble.entries(context, records)
+            verdicts = Verdicts(context, entries, records)
+            kept = _kept(context, before)
+            proven = verdicts.into(entries) if options.validate else entries
+            manifest = assemble.manifest(context, {**kept, **proven})
+            missing = verdicts.missing() if options.validate else []
+            if not missing and before and _as_it_should_be(context, before, manifest):
+                _hold(context, records, verdicts)
+                asked = verdicts if options.validate else None
+                return _outcome(manifest, records, ran, (), asked, changed=False)
+            tree = stack.enter_context(swap.staging(context.repository))
+            assemble.lay_out(context, entries, kept, tree)
         if missing:
-            fresh = _validate(context, records, tree, missing, options.say)
+            with options.phase("validate"):
+                fresh = _validate(context, records, tree, missing, options.say)
             _untouched(tree, assemble.manifest(context, {**kept, **entries}), sha256)
-            verdicts.learn(fresh)
+            for record in verdicts.learn(fresh):
+                sharing.give(record)
             manifest = assemble.manifest(context, {**kept, **verdicts.into(entries)})
             failed = [v for v in verdicts.known.values() if not v.passed]
             if failed:
@@ -98,9 +143,27 @@ def build(context: Context, options: Options) -> Outcome:
                 raise NotProvenError(outcome, failed)
         if options.interrupted():
             raise KeyboardInterrupt  # it may have been swallowed in somebody's __del__
-        swap.swap_in(tree, context.repository, manifest)
+        with options.phase("swap"):
+            swap.swap_in(tree, context.repository, manifest)
+            _hold(context, records, verdicts)
         placed.update(manifest.tree())
-        return _outcome(manifest, records, ran, missing, verdicts, changed=True)
+        asked = verdicts if options.validate else None
+        return _outcome(manifest, records, ran, missing, asked, changed=True)
+
+
+def _hold(context: Context, records: Mapping[str, Record], verdicts: Verdicts) -> None:
+    """Has the store keep what the repository stands for, whatever `gc` is told."""
+    keys = [*(r.key for r in records.values()), *verdicts.keys.values()]
+    context.store.roots.hold(context.repository, keys, partial=context.partial)
+
+
+def _damaged(context: Context, error: DamagedError) -> WorkFailedError:
+    return WorkFailedError(
+        "the store does not keep what it is given",
+        where=str(context.store.blobs.path(error.digest)),
+        found=f"a file that was made {MENDS} times and is still not whole",
+        fix="check the disk, or set TRITON_BUILDER_CACHE to a folder on another one",
+    )
 
 
 class NotProvenError(WorkFailedError):
@@ -129,32 +192,26 @@ class NotProvenError(WorkFailedError):
         return WorkFailedError.__reduce__(self)
 
 
-def _run(
-    context: Context, options: Options, stack: ExitStack
-) -> tuple[dict[str, Record], tuple[str, ...]]:
+def _run(context: Context, options: Options, sharing: Sharing, ran: list[str]) -> dict[str, Record]:
     """Does what is missing. The server is installed meanwhile, where something will need it."""
-    decisions = evaluate(context.graph, context.files, context.store)
-    runtime = None
-    if any(not d.hit and d.action.stage == "prove" for d in decisions):
-        pool = stack.enter_context(ThreadPoolExecutor(1))
-        stack.callback(programs.stop)  # before the pool waits for its thread
-        runtime = pool.submit(lambda: context.install(options.say).runtime)
-    ran: list[str] = []
 
     def listen(event: Event) -> None:
         if event.kind == "start":
             ran.append(event.action)
         options.on_event(event)
 
-    records = engine.run(
-        context.graph,
-        context.files,
-        context.store,
-        jobs=options.jobs,
-        runtime=runtime,
-        say=listen,
-    )
-    return records, tuple(ran)
+    with ExitStack() as stack:
+        workers = local(context, options.jobs, options.say, stack)
+        cluster = options.cluster
+        with options.phase("actions"):
+            return engine.run(
+                context.graph,
+                context.files,
+                context.store,
+                executor=(lambda _: cluster(context)) if cluster else workers,
+                say=listen,
+                share=sharing.give,
+            )
 
 
 def _before(context: Context) -> Manifest | None:
@@ -273,9 +330,9 @@ def _outcome(  # noqa: PLR0913 - its parts
     records: Mapping[str, Record],
     ran: Sequence[str],
     validated: Sequence[str],
-    verdicts: Verdicts,
+    verdicts: Verdicts | None,
     *,
     changed: bool,
 ) -> Outcome:
-    known = tuple(verdicts.known.values())
+    known = tuple(verdicts.known.values()) if verdicts else ()
     return Outcome(manifest, changed, tuple(ran), tuple(validated), known, records)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from builder.engine import observed
 from builder.engine.digests import cache_folder
 from builder.engine.store import Store
-from builder.errors import MissingError
+from builder.errors import InputError, MissingError
 from builder.plan.graph import graph
 from builder.servers import install
 from builder.spec import project as projects
@@ -17,11 +18,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from builder.engine.remote import Remote as Cache
     from builder.plan.graph import Graph
     from builder.plan.toolchain import Toolchain
     from builder.servers.install import Installation
     from builder.spec.project import Project
     from builder.spec.target import Target
+
+
+_SETTING = "pyproject.toml [tool.triton-builder] remote-cache"
 
 
 @dataclass(frozen=True)
@@ -62,8 +67,19 @@ class Context:
         return install.ensure(self.target.triton, cache_folder(), say)
 
 
-def context(root: Path, target: str | None, names: Sequence[str] = ()) -> Context:
+def context(
+    root: Path,
+    target: str | None,
+    names: Sequence[str] = (),
+    warn: Callable[[str], None] = lambda _: None,
+) -> Context:
     """Reads a project and plans for a target.
+
+    Args:
+        root: the project's folder.
+        target: a target's name; the default one if None.
+        names: models and ensembles; all if none.
+        warn: told what the remote cache has to complain of.
 
     Raises:
         InputError: the specs, the target or a name is wrong.
@@ -82,7 +98,7 @@ def context(root: Path, target: str | None, names: Sequence[str] = ()) -> Contex
     wanted = project.closure(names)
     runtime = install.identity(chosen.triton)
     toolchain = observed.toolchain(project, runtime)
-    store = Store(cache_folder() / "store", project.root)
+    store = Store(cache_folder() / "store", project.root, target_name, _remote(project, warn))
     actions = graph(project, chosen, toolchain, wanted)
     files = observed.files(actions, store)
     observed.check_weights(project, store)
@@ -99,3 +115,25 @@ def context(root: Path, target: str | None, names: Sequence[str] = ()) -> Contex
         store,
         runtime,
     )
+
+
+def _remote(project: Project, warn: Callable[[str], None]) -> Cache | None:
+    """The remote cache that the environment or the settings name.
+
+    $TRITON_BUILDER_REMOTE_CACHE counts before the settings; `off` means none.
+    $TRITON_BUILDER_REMOTE_CACHE_READ_ONLY, if set to anything but 0, can only forbid.
+    """
+    own = os.environ.get("TRITON_BUILDER_REMOTE_CACHE")
+    url = own or project.settings.remote_cache
+    if not url or own == "off":
+        return None
+    from builder.engine.remote import Remote, check_url
+
+    try:
+        check_url(url)
+    except InputError as e:
+        e.where = "$TRITON_BUILDER_REMOTE_CACHE" if own else _SETTING
+        raise
+    forbidden = os.environ.get("TRITON_BUILDER_REMOTE_CACHE_READ_ONLY", "0") not in ("", "0")
+    read_only = forbidden or project.settings.remote_cache_read_only
+    return Remote(url, read_only=read_only, warn=warn)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from builder.files import write_atomically
@@ -38,7 +39,18 @@ def report(context: Context, outcome: Outcome) -> BuildReport:
         server=servers[0] if servers else None,
         toolchain=outcome.manifest.toolchain,
         manifest=outcome.manifest.digest,
+        touched=_touched(context, outcome),
     )
+
+
+def _touched(context: Context, outcome: Outcome) -> frozenset[str] | None:
+    """The models that something was done for; None where nothing was, or it was for all."""
+    ran, found = set(outcome.ran), set(outcome.validated)
+    for plan in context.graph.models.values():
+        ids = {plan.config, *(id_ for v in plan.versions for id_ in lineage(v, outcome.records))}
+        if ran & ids:
+            found.add(plan.name)
+    return frozenset(found) if 0 < len(found) < len(outcome.manifest.models) else None
 
 
 def leave(context: Context, said: BuildReport) -> list[str]:
@@ -62,12 +74,19 @@ def _model(
     model = context.project.models.get(plan.name)
     ensemble = context.project.ensembles.get(plan.name)
     entry = outcome.manifest.models[plan.name]
+    slo = model.slo.p99 if model else ensemble.slo.p99 if ensemble else None
     formats = {"python": "python", None: "onnx"}
     return ModelReport(
         name=plan.name,
         versions=tuple(
-            _version(
-                v, entry.versions[v.version], outcome.records, verdicts.get((plan.name, v.version))
+            replace(
+                _version(
+                    v,
+                    entry.versions[v.version],
+                    outcome.records,
+                    verdicts.get((plan.name, v.version)),
+                ),
+                slo_p99_ms=slo / 1000 if slo else None,
             )
             for v in plan.versions
         ),

@@ -66,7 +66,6 @@ def _model(
         default=max(v.number for v in plan.versions),
         timeout_us=spec.timeout if spec.batched and spec.batching else None,
         warmup=spec.warmup,
-        slo_p99_ms=spec.slo.p99 / 1000 if spec.slo.p99 else None,
     )
 
 
@@ -89,7 +88,6 @@ def _ensemble(
         default=max(v.number for v in plan.versions),
         ensemble=True,
         members=tuple(dict.fromkeys(s.model for s in spec.steps)),
-        slo_p99_ms=spec.slo.p99 / 1000 if spec.slo.p99 else None,
     )
 
 
@@ -113,5 +111,4 @@ def _version(  # noqa: PLR0913 - a version's parts
 
 
 def _goldens(context: Context, records: Mapping[str, Record], action: str) -> list[Golden]:
-    digest, _ = records[action].outputs[GOLDENS]
-    return goldens.read(context.store.blob(digest))
+    return goldens.read(context.store.file(records[action].outputs[GOLDENS]))

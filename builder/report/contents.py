@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from builder.validation.verdict import Finding, Verdict
 
 
+LISTED = 30
+"""Versions that a terminal shows of a build that touched only some of them."""
+
 NOTHING = "\N{EN DASH}"
 """What stands where there is no figure."""
 
@@ -30,6 +33,7 @@ class VersionReport:
         agreement: figures of the artifact against its goldens: `cosine` (least over rows),
             `cosine_mean`, `relative`, `mismatch`.
         note: what a user of this version must know: "untrained weights".
+        slo_p99_ms: what its author promises, in milliseconds.
         verdict: None where it was not validated.
     """
 
@@ -40,6 +44,7 @@ class VersionReport:
     notes: Mapping[str, str] = field(default_factory=dict)
     agreement: Mapping[str, float] = field(default_factory=dict)
     note: str | None = None
+    slo_p99_ms: float | None = None
     verdict: Verdict | None = None
 
     @property
@@ -95,6 +100,7 @@ class BuildReport:
         toolchain: versions of what shaped the outputs.
         models: models and ensembles, in order.
         manifest: the manifest's digest, which names the content.
+        touched: models that were built or validated this time; None where all are to be shown.
     """
 
     target: str
@@ -103,11 +109,20 @@ class BuildReport:
     server: str | None = None
     toolchain: Mapping[str, str] = field(default_factory=dict)
     manifest: str | None = None
+    touched: frozenset[str] | None = None
 
     @property
     def rows(self) -> tuple[tuple[ModelReport, VersionReport], ...]:
         """Every version with its model, in order."""
         return tuple((m, v) for m in self.models for v in m.versions)
+
+    @property
+    def shown(self) -> tuple[tuple[ModelReport, VersionReport], ...]:
+        """The versions that a terminal shows: of many models, those that were touched."""
+        rows = self.rows
+        if len(rows) <= LISTED or self.touched is None:
+            return rows
+        return tuple((m, v) for m, v in rows if m.name in self.touched or v.outcome == "failed")
 
     @property
     def failed(self) -> tuple[tuple[ModelReport, VersionReport], ...]:
@@ -134,6 +149,7 @@ class BuildReport:
     def as_json(self) -> dict[str, Any]:
         """The report as JSON values, with the outcomes spelled out."""
         document = dataclasses.asdict(self)
+        document["touched"] = sorted(self.touched) if self.touched is not None else None
         document["outcome"] = self.headline
         for model, made in zip(self.models, document["models"], strict=True):
             for version, entry in zip(model.versions, made["versions"], strict=True):

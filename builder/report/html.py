@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from builder.report.contents import cosine, milliseconds, rate, size
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from markupsafe import Markup
 
     from builder.report.contents import BuildReport, ModelReport, VersionReport
 
 TEMPLATE = "page.html.j2"
+
+DRAWN = 60
+"""Rows of a plot at most; what is drawn of a thousand is what somebody would look for."""
+
+T = TypeVar("T")
 
 
 def page(report: BuildReport) -> str:
@@ -63,19 +68,31 @@ def _plots(report: BuildReport) -> Mapping[str, Markup]:
             v.latency["p99_ms"],
             f"{milliseconds(v.latency['p50_ms'])} / {milliseconds(v.latency['p99_ms'])}",
             _series(m, v),
-            v.latency.get("slo_p99_ms"),
+            v.slo_p99_ms,
         )
         for m, v in rows
         if "p50_ms" in v.latency
     ]
     drawn = {}
     if sizes:
-        drawn["sizes"] = plots.bars("Size of each version", sizes)
+        some, which = _most(sizes, lambda bar: -bar.value, "largest")
+        drawn["sizes"] = plots.bars(f"Size of each version{which}", some)
     if agreement:
-        drawn["agreement"] = plots.nearness("Least cosine to the goldens", agreement)
+        some, which = _most(agreement, lambda bar: bar.value, "least")
+        drawn["agreement"] = plots.nearness(f"Least cosine to the goldens{which}", some)
     if latency:
-        drawn["latency"] = plots.spans("Latency of lone requests, p50 to p99", latency, "ms")
+        slow, which = _most(latency, lambda span: -span.high, "slowest")
+        title = f"Latency of lone requests, p50 to p99{which}"
+        drawn["latency"] = plots.spans(title, slow, "ms")
     return drawn
+
+
+def _most(rows: list[T], order: Callable[[T], float], word: str) -> tuple[list[T], str]:
+    """The rows that a plot has room for, in their own order, and what the title says of them."""
+    if len(rows) <= DRAWN:
+        return rows, ""
+    chosen = {id(row) for row in sorted(rows, key=order)[:DRAWN]}
+    return [row for row in rows if id(row) in chosen], f", the {DRAWN} {word} of {len(rows)}"
 
 
 def _label(model: ModelReport, version: VersionReport) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 if TYPE_CHECKING:
     from builder.report.contents import BuildReport, ModelReport, VersionReport
     from builder.validation.verdict import Finding
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f]")
 
 
 def junit(report: BuildReport) -> str:
@@ -70,4 +73,4 @@ def _case(name: str, finding: Finding) -> ET.Element:
 
 def _xml(text: str) -> str:
     """Text without the control characters that XML 1.0 cannot hold."""
-    return "".join(c if c in "\t\n" or c >= " " else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -30,7 +30,7 @@ def show(report: BuildReport, console: Console) -> None:
     for heading in HEADINGS:
         table.add_column(heading, justify="right" if heading in NUMBERS else "left", no_wrap=True)
     before = None
-    for model, version in report.rows:
+    for model, version in report.shown:
         *cells, outcome = _cells(model, version)
         name = Text("" if model.name == before else cells[0], style="bold")
         before = model.name
@@ -38,6 +38,8 @@ def show(report: BuildReport, console: Console) -> None:
         note = Text(f"  {version.note}", style="yellow") if version.note else Text()
         table.add_row(name, *cells[1:], mark + note)
     console.print(table)
+    for line in _others(report):
+        console.print(Text(line, style="dim"))
     for line in failures(report):
         style = "red" if not line.startswith("  ") else ""
         console.print(Text(line, style=style), soft_wrap=True)
@@ -50,7 +52,7 @@ def show(report: BuildReport, console: Console) -> None:
 def lines(report: BuildReport) -> list[str]:
     """The same as plain lines: one a version, then the failures, then the outcome."""
     found = []
-    for model, version in report.rows:
+    for model, version in report.shown:
         *cells, outcome = _cells(model, version)
         name, number, *rest = cells
         named = [
@@ -58,7 +60,7 @@ def lines(report: BuildReport) -> list[str]:
         ]
         note = f" ({version.note})" if version.note else ""
         found.append(f"{name} {number}: {outcome}{note}: {', '.join(named)}")
-    return [*found, *failures(report), report.headline + _asked(report)]
+    return [*found, *_others(report), *failures(report), report.headline + _asked(report)]
 
 
 def failures(report: BuildReport) -> list[str]:
@@ -69,6 +71,11 @@ def failures(report: BuildReport) -> list[str]:
             head = f"{model.name} {version.version}, check {finding.check}: {finding.reason}"
             found += [head, f"  expected: {finding.expected}", f"  found:    {finding.found}"]
     return found
+
+
+def _others(report: BuildReport) -> list[str]:
+    count = len(report.rows) - len(report.shown)
+    return [f"and {count} more, as they were"] if count else []
 
 
 def _asked(report: BuildReport) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -84,11 +84,22 @@ class Manifest:
 
     def encode(self) -> bytes:
         """The manifest's one form."""
-        value = asdict(self)
-        for model in value["models"].values():
-            model["files"] = _shown(model["files"])
-            for version in model["versions"].values():
-                version["files"] = _shown(version["files"])
+        return self._encoded
+
+    @cached_property
+    def _encoded(self) -> bytes:
+        models = {
+            name: {
+                "spec": entry.spec,
+                "files": _shown(entry.files),
+                "versions": {
+                    version: {**vars(own), "files": _shown(own.files)}
+                    for version, own in entry.versions.items()
+                },
+            }
+            for name, entry in self.models.items()
+        }
+        value = {f.name: getattr(self, f.name) for f in fields(self)} | {"models": models}
         text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
         return text.encode() + b"\n"
 

@@ -9,6 +9,7 @@ is never touched.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import tempfile
 from contextlib import contextmanager
@@ -35,23 +36,21 @@ def claim(repository: Path, say: Callable[[str], None]) -> Iterator[None]:
     Raises:
         InputError: what lies there is not a repository of ours.
     """
-    from filelock import FileLock, Timeout
-
     check_ours(repository)
     with disk_errors(repository.parent):
         repository.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(repository.parent / f".{repository.name}.lock")
-    with disk_errors(repository.parent):
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            say(f"another build of {repository.name} is running; waiting for it")
-            lock.acquire()
+        file = repository.parent / f".{repository.name}.lock"
+        lock = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"another build of {repository.name} is running; waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
         _sweep(repository)
         yield
     finally:
-        lock.release()
+        os.close(lock)
 
 
 def check_ours(repository: Path) -> None:
@@ -111,13 +110,20 @@ def swap_in(tree: Path, repository: Path, manifest: Manifest) -> None:
 def differences(repository: Path, manifest: Manifest, digest: Callable[[Path], str]) -> list[str]:
     """Files that are not as the manifest says: changed, missing or added."""
     expected = dict(manifest.tree())
-    found = {
-        p.relative_to(repository).as_posix()
-        for p in repository.rglob("*")
-        if p.is_file() and p.name != manifests.FILE
-    }
+    found = set(_files(repository)) - {manifests.FILE}
     changed = [n for n, (d, _) in expected.items() if n in found and digest(repository / n) != d]
     return sorted([*changed, *(expected.keys() ^ found)])
+
+
+def _files(folder: Path, prefix: str = "") -> Iterator[str]:
+    """All that lies below a folder and is no folder, by relative path."""
+    with os.scandir(folder / prefix) as found:
+        entries = list(found)
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _files(folder, f"{prefix}{entry.name}/")
+        else:
+            yield f"{prefix}{entry.name}"
 
 
 def _sweep(repository: Path) -> None:

@@ -157,13 +157,10 @@ class _Asking:
     def _figures(self, case: Case) -> dict[str, float]:
         """Latencies for the report; none where the server refuses, for they are no check."""
         try:
-            figures = dict(latency.figures(case))
+            return dict(latency.figures(case))
         except RefusedError:
             self._still_alive(f"{case.subject.name} {case.version.version}", "latency")
             return {}
-        if case.subject.slo_p99_ms is not None and figures:
-            figures["slo_p99_ms"] = case.subject.slo_p99_ms
-        return figures
 
     def _all(self, case: Case, checks: Mapping[str, Check]) -> list[Finding]:
         """Runs checks in order; a version that is not ready is asked nothing else."""

@@ -65,7 +65,6 @@ class Subject:
         warmup: the batch sizes that are warmed; empty for ensembles.
         ensemble: whether Triton itself runs it, out of members.
         members: the models that must be loaded before it.
-        slo_p99_ms: what the author promises, for the report.
     """
 
     name: str
@@ -81,7 +80,6 @@ class Subject:
     warmup: tuple[int, ...] = ()
     ensemble: bool = False
     members: tuple[str, ...] = ()
-    slo_p99_ms: float | None = None
 
 
 def in_load_order(subjects: Sequence[Subject]) -> list[Subject]:

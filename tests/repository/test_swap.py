@@ -5,7 +5,7 @@ import ctypes
 import pytest
 
 from builder.repository import swap
-from builder.repository.manifest import FILE, Manifest
+from builder.repository.manifest import FILE, Manifest, ModelEntry
 
 
 @pytest.fixture
@@ -52,3 +52,25 @@ def test_what_a_killed_build_left_is_swept_by_the_next(tmp_path, manifest):
     (left / "file").write_text("half")
     with swap.claim(repository, print):
         assert not left.exists()
+
+
+def test_a_models_own_manifest_is_a_file_like_any_other(tmp_path):
+    files = {"config.pbtxt": "c", "1/manifest.json": "m"}
+    for name, text in files.items():
+        (tmp_path / "model" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "model" / name).write_text(text)
+    (tmp_path / FILE).write_text("ours")
+    entry = ModelEntry("spec", {name: (text, 1) for name, text in files.items()}, {})
+    manifest = Manifest("cpu", "24.10", "cpu", {}, {"model": entry})
+    assert swap.differences(tmp_path, manifest, lambda path: path.read_text()) == []
+    (tmp_path / "model" / "1" / "manifest.json").unlink()
+    assert swap.differences(tmp_path, manifest, lambda path: path.read_text()) == [
+        "model/1/manifest.json"
+    ]
+
+
+def test_a_link_to_a_folder_is_no_part_of_a_repository(tmp_path, manifest):
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "cpu" / "model").symlink_to(tmp_path / "elsewhere")
+    assert swap.differences(tmp_path / "cpu", manifest, str) == ["model"]

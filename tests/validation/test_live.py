@@ -24,7 +24,6 @@ def verdicts(server, zoo):
         versions=(1, 2),
         warmup=(1, 8),
         timeout_us=5_000_000,
-        slo_p99_ms=50.0,
     )
     ensemble = zoo.add_ensemble("ensemble", "member")
     ill = zoo.add("never", start='raise RuntimeError("no weights here")')
@@ -55,7 +54,7 @@ def test_a_sound_version_passes_every_check(verdicts):
         *CHECKS,
     } - {"accuracy"}
     assert verdict.server.startswith("tritonserver 2.51.0")
-    assert verdict.latency["slo_p99_ms"] == 50.0
+    assert verdict.latency["p99_ms"] >= verdict.latency["p50_ms"] > 0
     assert all(f.seconds >= 0 for f in verdict.findings)
 
 

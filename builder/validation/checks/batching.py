@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 
 BATCH = 8
 BURST = 16
-ROUNDS = 5
-SECONDS = 2.0
+ROUNDS = 40
+SECONDS = 5.0
+"""How long a batch is waited for: a model of microseconds on a machine that is busy with other
+things may well answer a whole burst one by one."""
+
 SETTLING = 20
 SLOW = 0.25
 """Seconds a lone request may take before bursts are halved: checks are bounded."""
