@@ -1,0 +1,17 @@
+"""How long the command takes to say anything at all."""
+
+import sys
+
+from tests.benchmarks.measure import cost, middle
+from tests.benchmarks.rows import Row
+from tests.benchmarks.workspace import BUILDER
+
+RUNS = 7
+
+
+def rows(workspace):
+    """`--help`, against an interpreter that imports click."""
+    cost([*BUILDER, "--help"])
+    ours = middle([*BUILDER, "--help"], RUNS)
+    bare = middle([sys.executable, "-c", "import click"], RUNS)
+    yield Row("start-up, s (against: `import click`)", ours.wall, bare.wall)
