@@ -28,7 +28,7 @@ from builder.errors import BuilderError, InputError, SeveralError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from builder.engine.executors.protocol import Executor
+    from builder.engine.executor import Executor
     from builder.engine.run import Event
     from builder.flow.build import Outcome
     from builder.flow.context import Context
@@ -280,6 +280,7 @@ def build(  # noqa: PLR0913 - the command's options
             console.on_event(event)
 
         cluster = functools.partial(_cluster, address, console.say)
+        report = functools.partial(_report, here, as_json=as_json)
         how = Options(
             jobs=jobs or len(os.sched_getaffinity(0)),
             validate=not no_validate,
@@ -289,6 +290,7 @@ def build(  # noqa: PLR0913 - the command's options
             phase=tracing.phase,
             interrupted=_interrupted.is_set,
             cluster=cluster if executor == "ray" else None,
+            report=(lambda _: None) if check_reproducible else report,
         )
         try:
             outcome = run(here, how)
@@ -302,14 +304,16 @@ def build(  # noqa: PLR0913 - the command's options
                 jobs = how.jobs
                 again = check(here, outcome.records, jobs=jobs, say=console.say, on_event=listen)
             refuse(again)
-    if not outcome.changed and not as_json:
-        print(f"repository/{here.target_name} is up to date ({outcome.manifest.digest[:19]})")
+    if outcome.changed and not check_reproducible:
+        return  # it was reported when the repository had changed
+    if outcome.changed or as_json:
+        report(outcome)
         return
-    _report(here, outcome, as_json=as_json)
+    print(f"repository/{here.target_name} is up to date ({outcome.manifest.digest[:19]})")
 
 
 def _cluster(address: str | None, say: Callable[[str], None], here: Context) -> Executor:
-    from builder.engine.executors.ray import RayExecutor
+    from builder.engine.ray.executor import RayExecutor
 
     return RayExecutor(here.store, address=address, release=here.target.triton, say=say)
 

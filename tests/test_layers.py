@@ -16,7 +16,7 @@ LAYERS = (
     ("triton",),
     ("plan",),
     ("repository",),
-    ("servers", "stages"),
+    ("remote", "servers", "stages"),
     ("engine",),
     ("validation",),
     ("report",),

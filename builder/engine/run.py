@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from builder.engine.blobs import DamagedError
-from builder.engine.executors.protocol import Damaged, Order
+from builder.engine.executor import Damaged, Order
 from builder.errors import BuilderError, SeveralError, WorkFailedError
 from builder.plan.evaluate import Record, ask, decide
 from builder.plan.frontier import Frontier, longest_paths
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
     from concurrent.futures import Future
 
-    from builder.engine.executors.protocol import Answer, Executor
+    from builder.engine.executor import Answer, Executor
     from builder.engine.store import Store
     from builder.plan.action import Action
     from builder.plan.evaluate import Question

@@ -32,7 +32,7 @@ from builder.plan.evaluate import Last, Record
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-    from builder.engine.remote import Remote
+    from builder.remote.cache import Remote
 
 
 class Store:

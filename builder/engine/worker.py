@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from builder.engine.blobs import DamagedError
 from builder.engine.digests import VARIABLE, of_read
-from builder.engine.executors.protocol import Damaged
+from builder.engine.executor import Damaged
 from builder.engine.store import Store
 from builder.errors import BuilderError, WorkFailedError
 from builder.files import disk_full
@@ -26,7 +26,7 @@ from builder.plan.evaluate import Record
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-    from builder.engine.executors.protocol import Answer, Order
+    from builder.engine.executor import Answer, Order
 
 THREADS = "1"
 """Threads of a numeric library in a worker. One: sums come out alike on every machine,

@@ -5,16 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from builder import __version__
-from builder.engine.blobs import DamagedError
-from builder.errors import WorkFailedError
-from builder.files import link_or_copy
 from builder.plan.action import digest
 from builder.repository.manifest import Manifest, ModelEntry, VersionEntry
 from builder.stages.job import GOLDENS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
     from typing import Any
 
     from builder.flow.context import Context
@@ -54,49 +50,6 @@ def manifest(context: Context, models: Mapping[str, ModelEntry]) -> Manifest:
         toolchain=tools,
         models=dict(models),
     )
-
-
-def lay_out(
-    context: Context, models: Mapping[str, ModelEntry], kept: Mapping[str, ModelEntry], tree: Path
-) -> None:
-    """Puts the files of built models into a tree, and those of kept ones as they lie now.
-
-    Raises:
-        DamagedError: files in the store are corrupt, or could not be had; one of them. All of
-            them are dropped.
-        WorkFailedError: a file of a kept model was changed since.
-    """
-    files = {f"{m}/{name}": out for m, entry in models.items() for name, out in entry.tree()}
-    damaged: list[DamagedError] = []
-    try:
-        context.store.fetch(files)
-    except DamagedError as e:
-        damaged.append(e)
-    for name, output in files.items():
-        try:
-            context.store.blobs.give({name: output}, tree)
-        except DamagedError as e:
-            damaged.append(e)
-    if damaged:
-        raise damaged[0]
-    for model, entry in kept.items():
-        for name, output in entry.tree():
-            _keep(context, f"{model}/{name}", output, tree)
-
-
-def _keep(context: Context, name: str, output: tuple[str, int], tree: Path) -> None:
-    place = context.repository / name
-    if context.store.files.of(place) == output[0]:
-        link_or_copy(place, tree / name)
-        return
-    try:
-        context.store.give({name: output}, tree)
-    except DamagedError as e:
-        raise WorkFailedError(
-            "a file was changed or removed since it was built",
-            where=f"{context.target_name}/{name}",
-            fix="build everything: triton-builder build",
-        ) from e
 
 
 def _spec(context: Context, name: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,8 +12,9 @@ from builder.engine import run as engine
 from builder.engine.blobs import DamagedError
 from builder.engine.sharing import Sharing
 from builder.errors import WorkFailedError
-from builder.files import sha256
+from builder.files import remove_tree, sha256
 from builder.flow import assemble, hazards
+from builder.flow.layout import Layout
 from builder.flow.verdicts import Verdicts
 from builder.flow.workers import local
 from builder.plan.evaluate import evaluate
@@ -20,12 +22,13 @@ from builder.repository import manifest as manifests
 from builder.repository import swap
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
-    from builder.engine.executors.protocol import Executor
+    from builder.engine.executor import Executor
     from builder.engine.run import Event
     from builder.flow.context import Context
+    from builder.plan.action import Action
     from builder.plan.evaluate import Record
     from builder.repository.manifest import Manifest, ModelEntry
     from builder.validation.verdict import Verdict
@@ -47,6 +50,7 @@ class Options:
         on_event: told what happens to actions.
         phase: entered for each part of a build, by name.
         interrupted: whether the user has asked to stop; looked at before the swap.
+        report: given the outcome as soon as the repository has changed.
         cluster: makes the executor that actions run on; None for this machine.
     """
 
@@ -57,6 +61,7 @@ class Options:
     on_event: Callable[[Event], None] = lambda _: None
     phase: Callable[[str], AbstractContextManager[None]] = lambda _: nullcontext()
     interrupted: Callable[[], bool] = lambda: False
+    report: Callable[[Outcome], None] = lambda _: None
     cluster: Callable[[Context], Executor] | None = None
 
 
@@ -111,7 +116,8 @@ def _build(context: Context, options: Options, sharing: Sharing, ran: list[str])
         placed: dict[str, tuple[str, int]] = {}
         stack.callback(_remember, context, placed)
         before = _before(context)
-        records = _run(context, options, sharing, ran)
+        layout = Layout(context, before, stack)
+        records = _run(context, options, sharing, ran, layout)
         if context.store.received:
             options.say(f"{context.store.received} results are the remote cache's")
         hazards.tell(records, ran, options.say)
@@ -128,8 +134,7 @@ def _build(context: Context, options: Options, sharing: Sharing, ran: list[str])
                 _hold(context, records, verdicts)
                 asked = verdicts if options.validate else None
                 return _outcome(manifest, records, ran, (), asked, changed=False)
-            tree = stack.enter_context(swap.staging(context.repository))
-            assemble.lay_out(context, entries, kept, tree)
+            tree = layout.complete(entries, kept)
         if missing:
             with options.phase("validate"):
                 fresh = _validate(context, records, tree, missing, options.say)
@@ -148,7 +153,11 @@ def _build(context: Context, options: Options, sharing: Sharing, ran: list[str])
             _hold(context, records, verdicts)
         placed.update(manifest.tree())
         asked = verdicts if options.validate else None
-        return _outcome(manifest, records, ran, missing, asked, changed=True)
+        outcome = _outcome(manifest, records, ran, missing, asked, changed=True)
+        with ThreadPoolExecutor(1, "remove") as pool:
+            pool.submit(remove_tree, tree)  # what was in the repository before
+            options.report(outcome)
+        return outcome
 
 
 def _hold(context: Context, records: Mapping[str, Record], verdicts: Verdicts) -> None:
@@ -192,8 +201,10 @@ class NotProvenError(WorkFailedError):
         return WorkFailedError.__reduce__(self)
 
 
-def _run(context: Context, options: Options, sharing: Sharing, ran: list[str]) -> dict[str, Record]:
-    """Does what is missing. The server is installed meanwhile, where something will need it."""
+def _run(
+    context: Context, options: Options, sharing: Sharing, ran: list[str], layout: Layout
+) -> dict[str, Record]:
+    """Does what is missing; meanwhile the new tree is begun, and the server installed."""
 
     def listen(event: Event) -> None:
         if event.kind == "start":
@@ -202,13 +213,17 @@ def _run(context: Context, options: Options, sharing: Sharing, ran: list[str]) -
 
     with ExitStack() as stack:
         workers = local(context, options.jobs, options.say, stack)
-        cluster = options.cluster
+
+        def executor(left: Collection[Action]) -> Executor:
+            layout.begin()
+            return options.cluster(context) if options.cluster else workers(left)
+
         with options.phase("actions"):
             return engine.run(
                 context.graph,
                 context.files,
                 context.store,
-                executor=(lambda _: cluster(context)) if cluster else workers,
+                executor=executor,
                 say=listen,
                 share=sharing.give,
             )

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from builder.engine.remote import Remote as Cache
     from builder.plan.graph import Graph
     from builder.plan.toolchain import Toolchain
+    from builder.remote.cache import Remote as Cache
     from builder.servers.install import Installation
     from builder.spec.project import Project
     from builder.spec.target import Target
@@ -127,7 +127,7 @@ def _remote(project: Project, warn: Callable[[str], None]) -> Cache | None:
     url = own or project.settings.remote_cache
     if not url or own == "off":
         return None
-    from builder.engine.remote import Remote, check_url
+    from builder.remote.cache import Remote, check_url
 
     try:
         check_url(url)

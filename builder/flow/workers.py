@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from builder.engine.executors.local import RUNTIME, LocalExecutor
+from builder.engine.local import RUNTIME, LocalExecutor
 from builder.servers import programs
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from builder.engine import run as engine
-from builder.engine.executors.local import LocalExecutor
-from builder.engine.executors.protocol import Damaged
+from builder.engine.executor import Damaged
+from builder.engine.local import LocalExecutor
 from builder.engine.machine import Gpu, Machine
 from builder.engine.store import Store
 from builder.errors import MissingError, SeveralError, WorkFailedError

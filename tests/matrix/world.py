@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from builder.engine import digests, observed
-from builder.engine.executors.protocol import Order
+from builder.engine.executor import Order
 from builder.engine.store import Store
 from builder.engine.worker import perform
 from builder.flow import assemble, verdicts

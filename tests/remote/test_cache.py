@@ -11,10 +11,10 @@ import time
 
 import pytest
 
-from builder.engine.bucket import PART, WIDTH, Limits
-from builder.engine.remote import Remote, check_url
-from builder.engine.transfers import MANY, SMALL, blob_path, record_path
 from builder.errors import InputError, WorkFailedError
+from builder.remote.bucket import PART, WIDTH, Limits
+from builder.remote.cache import Remote, check_url
+from builder.remote.transfers import MANY, SMALL, blob_path, record_path
 from tests.stores import faults
 from tests.stores.faults import Fault
 
@@ -579,8 +579,8 @@ def test_closing_ends_what_is_running(machine, proxy, s3_url):
 FETCH = """
 import sys
 from pathlib import Path
-from builder.engine.bucket import Limits
-from builder.engine.remote import Remote
+from builder.remote.bucket import Limits
+from builder.remote.cache import Remote
 url, folder, digest = sys.argv[1:]
 remote = Remote(url, read_only=True, warn=print, limits=Limits(connect=600, answer=600))
 try:

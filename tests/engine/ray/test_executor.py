@@ -11,18 +11,18 @@ from pathlib import Path
 import psutil
 import pytest
 
-from builder.engine.executors.demand import demand, infeasible
-from builder.engine.executors.node import GATEWAY
-from builder.engine.executors.protocol import Order
-from builder.engine.executors.ray import RayExecutor, differing
-from builder.engine.remote import Remote
+from builder.engine.executor import Order
+from builder.engine.ray.demand import demand, infeasible
+from builder.engine.ray.executor import RayExecutor, differing
+from builder.engine.ray.node import GATEWAY
 from builder.engine.store import Store
 from builder.errors import BuilderError, InputError, MissingError, WorkFailedError
 from builder.flow.build import Options, build
 from builder.flow.context import context
 from builder.plan.action import Action, Needs
 from builder.plan.evaluate import Record, ask
-from tests.engine.cluster import Cluster, words
+from builder.remote.cache import Remote
+from tests.engine.ray.cluster import Cluster, words
 from tests.projects import ECHO_SOURCE, echo, model
 
 ODD = "7.5"

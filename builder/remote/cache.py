@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from pathlib import Path
 
-    from builder.engine.bucket import Limits, UnusableError
-    from builder.engine.transfers import Transfers
+    from builder.remote.bucket import Limits, UnusableError
+    from builder.remote.transfers import Transfers
 
 SCHEMES = ("s3", "s3a", "gs", "az", "abfs", "abfss", "file", "memory")
 
@@ -121,7 +121,7 @@ class Remote:
 
     def distrust(self, key: str) -> None:
         """Tells, once in all, of records there that are not those of their key."""
-        from builder.engine.transfers import record_path
+        from builder.remote.transfers import record_path
 
         self._tell_once(record_path(key))
 
@@ -142,8 +142,8 @@ class Remote:
         import asyncio
         from concurrent.futures import CancelledError
 
-        from builder.engine.bucket import UnusableError
-        from builder.engine.transfers import SourceError
+        from builder.remote.bucket import UnusableError
+        from builder.remote.transfers import SourceError
 
         ended = threading.Event()
 
@@ -181,8 +181,8 @@ class Remote:
         """The loop, in a thread of its own, and what it works with; made by the first call."""
         import asyncio
 
-        from builder.engine.bucket import Bucket, Limits
-        from builder.engine.transfers import Transfers
+        from builder.remote.bucket import Bucket, Limits
+        from builder.remote.transfers import Transfers
 
         if self._transfers is None:
             limits = self._limits or Limits()
@@ -214,7 +214,7 @@ class Remote:
     def _tell_of_corrupt(self) -> None:
         corrupt = self._transfers.corrupt if self._transfers else None
         if corrupt:
-            from builder.engine.transfers import blob_path
+            from builder.remote.transfers import blob_path
 
             self._tell_once(blob_path(min(corrupt)))
 

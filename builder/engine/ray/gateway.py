@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from builder.engine.executors import sources
-from builder.engine.executors.cluster import connect
-from builder.engine.executors.demand import demand, infeasible
-from builder.engine.executors.node import Site, perform
+from builder.engine.ray import sources
+from builder.engine.ray.cluster import connect
+from builder.engine.ray.demand import demand, infeasible
+from builder.engine.ray.node import Site, perform
 from builder.engine.store import Store
 from builder.errors import BuilderError, MissingError, WorkFailedError
 from builder.plan.evaluate import Record
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from multiprocessing.connection import Connection
 
-    from builder.engine.executors.cluster import Cluster
-    from builder.engine.executors.protocol import Answer, Order
+    from builder.engine.executor import Answer, Order
+    from builder.engine.ray.cluster import Cluster
     from builder.plan.action import Action
 
 TRIES = 3
@@ -98,7 +98,7 @@ class _Gateway:
     """Hands orders to Ray and answers back. All of it happens in one thread."""
 
     def __init__(self, connection: Connection, build: Build) -> None:
-        from builder.engine.remote import Remote
+        from builder.remote.cache import Remote
 
         self._connection = connection
         warnings: list[str] = []

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
     from builder.engine.digests import FileDigests
-    from builder.engine.remote import Remote
     from builder.engine.store import Store
+    from builder.remote.cache import Remote
 
 FOREIGN = ("__pycache__", "node_modules")
 """Names of folders that hold nothing of the project's own."""

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 from builder.engine import digests
 from builder.engine.blobs import DamagedError
 from builder.engine.digests import cache_folder
-from builder.engine.executors import sources
-from builder.engine.executors.protocol import Damaged
+from builder.engine.executor import Damaged
 from builder.engine.observed import stage_code
+from builder.engine.ray import sources
 from builder.engine.records import encode
 from builder.engine.store import Store
 from builder.engine.worker import Worker
@@ -31,7 +31,7 @@ from builder.servers import install
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from builder.engine.executors.protocol import Answer, Order
+    from builder.engine.executor import Answer, Order
     from builder.plan.action import Action
 
 RUNTIME = "prove"
@@ -105,7 +105,7 @@ class _Desk:
     """One process of Ray's on a node, with a worker of ours beside it."""
 
     def __init__(self, site: Site) -> None:
-        from builder.engine.remote import Remote
+        from builder.remote.cache import Remote
 
         _leave_ray()
         self._site = site

@@ -18,13 +18,13 @@ from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from builder.engine.bucket import PART, WIDTH, UnusableError
 from builder.files import disk_errors
+from builder.remote.bucket import PART, WIDTH, UnusableError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 
-    from builder.engine.bucket import Bucket
+    from builder.remote.bucket import Bucket
 
 T = TypeVar("T")
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from builder.engine.digests import FileDigests
-from builder.engine.executors import sources
-from builder.engine.remote import Remote
+from builder.engine.ray import sources
 from builder.engine.store import Store
 from builder.errors import MissingError
+from builder.remote.cache import Remote
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from builder.engine import machine as machines
 from builder.engine.digests import name_of, of_read
-from builder.engine.executors import gateway
-from builder.engine.executors.cluster import Cluster, unreachable
-from builder.engine.executors.gateway import Build
-from builder.engine.executors.node import GATEWAY
+from builder.engine.ray import gateway
+from builder.engine.ray.cluster import Cluster, unreachable
+from builder.engine.ray.gateway import Build
+from builder.engine.ray.node import GATEWAY
 from builder.errors import BuilderError, InputError, MissingError, WorkFailedError
 from builder.files import remove_tree
 from builder.plan.evaluate import Record
@@ -23,11 +23,11 @@ from builder.plan.evaluate import Record
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from builder.engine.executors.gateway import Message
-    from builder.engine.executors.protocol import Answer, Order
-    from builder.engine.remote import Remote
+    from builder.engine.executor import Answer, Order
+    from builder.engine.ray.gateway import Message
     from builder.engine.store import Store
     from builder.plan.action import Action
+    from builder.remote.cache import Remote
 
 GRACE = 1.0
 """Seconds that the gateway has to end what runs on the cluster."""

@@ -1,6 +1,6 @@
 """A Ray cluster of nodes on this machine, each with a cache of its own, as machines would have.
 
-python -m tests.engine.cluster FOLDER [NODES]     runs one until it is interrupted
+python -m tests.engine.ray.cluster FOLDER [NODES]     runs one until it is interrupted
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from pathlib import Path
 
-    from builder.engine.executors.protocol import Answer, Order
+    from builder.engine.executor import Answer, Order
     from builder.engine.machine import Machine
     from builder.engine.store import Store
     from builder.plan.action import Action

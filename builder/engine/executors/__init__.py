@@ -1,1 +1,0 @@
-"""Where actions run: worker processes of this machine, or a Ray cluster."""
