@@ -61,6 +61,7 @@ class Console:
         """News of an action."""
         if event.kind == "hit":
             self._hits += 1
+        if event.kind in ("hit", "miss"):
             return
         if sys.stderr.isatty():
             self._show(event)

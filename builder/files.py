@@ -93,15 +93,29 @@ def sync_file(path: Path) -> None:
         os.close(handle)
 
 
+SMALL = 1 << 16
+
+
 def sha256(path: Path) -> str:
     """The sha256 of a file's bytes."""
-    with path.open("rb") as file:
+    with path.open("rb", buffering=0) as file:
+        start = file.read(SMALL)
+        if len(start) < SMALL:  # most files are: in one go
+            return hashlib.sha256(start).hexdigest()
+        file.seek(0)
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def link_or_copy(source: Path, target: Path) -> None:
     """A hard link, or a copy where the file system or its limits allow none."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        _link(source, target)
+    except FileNotFoundError:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _link(source, target)
+
+
+def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError as e:

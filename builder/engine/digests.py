@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.machinery
 import json
 import os
 import re
@@ -15,6 +16,13 @@ from pathlib import Path
 
 from builder.errors import BuilderError
 from builder.files import sha256, write_atomically
+from builder.stages.usercode.names import (
+    DISTRIBUTION,
+    LISTING,
+    MODULE,
+    VARIABLE,
+    counts,
+)
 
 SMALL = 1 << 16
 """Up to this size a file is hashed each time: as fast as asking the index, and never wrong."""
@@ -80,27 +88,56 @@ def _mark(stat: os.stat_result) -> list[object]:
     return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
 
 
-DISTRIBUTION = "distribution:"
-VARIABLE = "environment:"
-"""How the names of reads begin that are no files."""
+SUFFIXES = (
+    *importlib.machinery.EXTENSION_SUFFIXES,
+    *importlib.machinery.SOURCE_SUFFIXES,
+    *importlib.machinery.BYTECODE_SUFFIXES,
+)
+"""Of modules, in the order in which an import tries them."""
 
 
 def of_read(read: str, project: Path, files: FileDigests) -> str:
-    """The digest of a discovered read.
-
-    That is a distribution's version, a variable's value, or a file's content.
-    """
+    """The digest of a discovered read: of a file's content, or of what its kind says (`names`)."""
     if read.startswith(DISTRIBUTION):
-        return distribution(name_of(read)) or MISSING
+        return distribution(read.removeprefix(DISTRIBUTION)) or MISSING
+    if read.startswith(MODULE):
+        return _module(str(project / read.removeprefix(MODULE)))
+    if read.startswith(LISTING):
+        return _listing(project, read.removeprefix(LISTING))
     if read.startswith(VARIABLE):
-        value = os.environ.get(name_of(read))
+        value = os.environ.get(read.removeprefix(VARIABLE))
         return MISSING if value is None else hashlib.sha256(f"{read}\0{value}".encode()).hexdigest()
     return files.of(project / read)
 
 
 def name_of(read: str) -> str:
     """A discovered read as people call it."""
+    if read.startswith(MODULE):
+        return f"the import of {read.removeprefix(MODULE)}"
+    if read.startswith(LISTING):
+        return f"the list of files in {read.removeprefix(LISTING)}"
     return read.removeprefix(DISTRIBUTION).removeprefix(VARIABLE)
+
+
+def _module(path: str) -> str:
+    """What an import finds in a folder under a name: how that goes on after `path`."""
+    is_folder = os.path.isdir(path)  # noqa: PTH112 - asked thousands of times
+    for start in (f"{os.sep}__init__", "") if is_folder else ("",):
+        for suffix in SUFFIXES:
+            if os.path.isfile(f"{path}{start}{suffix}"):  # noqa: PTH113
+                return f"{start}{suffix}"
+    return os.sep if is_folder else MISSING  # a namespace
+
+
+def _listing(project: Path, folder: str) -> str:
+    """The names in a folder, whatever their order."""
+    try:
+        names = os.listdir(project / folder)  # noqa: PTH208 - names are all that is needed
+    except OSError:
+        return MISSING
+    start = "" if folder == "." else f"{folder}/"
+    shown = sorted(name for name in names if counts(start + name))
+    return hashlib.sha256(b"\0".join(map(os.fsencode, shown))).hexdigest()
 
 
 @cache

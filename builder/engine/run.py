@@ -43,9 +43,9 @@ class Event:
     """Something that happened to an action.
 
     Attributes:
-        kind: `hit`, `start`, `done`, `fail`, `slow` (still running) or `mend` (a result of it
-            in the store was corrupt or gone: it is made again).
-        reason: why it was no hit (`start`), what went wrong (`fail`).
+        kind: `hit`, `miss`, `start`, `done`, `fail`, `slow` (still running) or `mend` (a result
+            of it in the store was corrupt or gone: it is made again).
+        reason: why it was no hit (`miss`, `start`), what went wrong (`fail`).
         seconds: how long it took, or takes so far (`slow`).
         expected: seconds that it is thought to take (`start`); None where nobody knows.
         memory: bytes that it held at most (`done`).
@@ -167,14 +167,15 @@ class _Walk:
             questions = [ask(a, self._files, self.done) for a in actions]
             self._store.expect([q.key for q in questions])
             with self._store.passing():
-                decisions = [decide(question, self._store) for question in questions]
-            for question, decision in zip(questions, decisions, strict=True):
-                if decision.record:
-                    self._finish(question.action.id, decision.record)
-                    self._say("hit", question.action.id)
-                else:
-                    self._reasons[question.action.id] = decision.reason
-                    misses.append(question)
+                for question in questions:
+                    decision = decide(question, self._store)
+                    if decision.record:
+                        self._finish(question.action.id, decision.record)
+                        self._say("hit", question.action.id)
+                    else:
+                        self._reasons[question.action.id] = decision.reason
+                        misses.append(question)
+                        self._say("miss", question.action.id, reason=decision.reason)
         for question in misses:
             self._order(question)
 

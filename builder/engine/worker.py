@@ -15,13 +15,14 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from builder.engine.blobs import DamagedError
-from builder.engine.digests import VARIABLE, of_read
+from builder.engine.digests import of_read
 from builder.engine.executor import Damaged
 from builder.engine.store import Store
 from builder.errors import BuilderError, WorkFailedError
 from builder.files import disk_full
 from builder.plan.action import Needs
 from builder.plan.evaluate import Record
+from builder.stages.usercode.names import DISTRIBUTION, VARIABLE
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -167,12 +168,20 @@ def _serve(connection: Connection, root: str, project: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     store = Store(Path(root), Path(project))
     with store.leases.take() as lease:
-        while True:
-            try:
-                order: Order = connection.recv()
-                connection.send(perform(order, store, lease))
-            except (EOFError, OSError):
-                return
+        while (order := _order(connection)) is not None:
+            answer = perform(order, store, lease)
+            with contextlib.suppress(OSError):  # the engine is gone: so will the next order be
+                connection.send(answer)
+    os._exit(0)  # taking torch down takes a second, and nothing is left to be lost
+
+
+def _order(connection: Connection) -> Order | None:
+    """The next order; None where there will be no more."""
+    try:
+        order: Order = connection.recv()
+    except (EOFError, OSError):
+        return None
+    return order
 
 
 def _die_with_parent() -> None:
@@ -237,10 +246,11 @@ def _run(order: Order, store: Store, folder: Path) -> Answer:
             detail=_with_output(traceback.format_exc(), log),
         )
     seconds = time.perf_counter() - start
+    said = {f"{VARIABLE}{name}" for name in FIXED} | {f"{DISTRIBUTION}{t}" for t in action.tools}
     reads = {
         read: of_read(read, store.project, store.files)
         for read in facts.pop("reads", [])
-        if read.removeprefix(VARIABLE) not in FIXED
+        if read not in said
     }
     outputs = store.take(out)
     record = Record(order.key, outputs, facts, reads, order.ingredients, seconds, _peak())

@@ -207,7 +207,9 @@ def _run(
     """Does what is missing; meanwhile the new tree is begun, and the server installed."""
 
     def listen(event: Event) -> None:
-        if event.kind == "start":
+        if event.kind == "miss":
+            layout.begin()
+        elif event.kind == "start":
             ran.append(event.action)
         options.on_event(event)
 
@@ -215,7 +217,6 @@ def _run(
         workers = local(context, options.jobs, options.say, stack)
 
         def executor(left: Collection[Action]) -> Executor:
-            layout.begin()
             return options.cluster(context) if options.cluster else workers(left)
 
         with options.phase("actions"):

@@ -70,10 +70,12 @@ class Layout:
         if self._ahead:
             self._ahead.result()
         asked = {**kept, **built}
+        left = dict(asked)
         for model, entry in self._laid.items():
-            if model not in asked or dict(asked[model].tree()) != dict(entry.tree()):
+            if model in asked and list(asked[model].tree()) == list(entry.tree()):
+                del left[model]
+            else:
                 remove_tree(tree / model)
-        left = {m: e for m, e in asked.items() if not (tree / m).exists()}
         self._give({m: e for m, e in left.items() if m in built}, tree)
         for model, entry in left.items():
             if model not in built:

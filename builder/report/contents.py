@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -111,12 +112,12 @@ class BuildReport:
     manifest: str | None = None
     touched: frozenset[str] | None = None
 
-    @property
+    @cached_property
     def rows(self) -> tuple[tuple[ModelReport, VersionReport], ...]:
         """Every version with its model, in order."""
         return tuple((m, v) for m in self.models for v in m.versions)
 
-    @property
+    @cached_property
     def shown(self) -> tuple[tuple[ModelReport, VersionReport], ...]:
         """The versions that a terminal shows: of many models, those that were touched."""
         rows = self.rows

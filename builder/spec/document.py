@@ -160,6 +160,7 @@ def _value(node: yaml.Node, place: Place, lines: dict[Place, int], name: str) ->
         return _mapping(node, place, lines, name)
     if isinstance(node, yaml.SequenceNode):
         return [_value(item, (*place, i), lines, name) for i, item in enumerate(node.value)]
+    _refuse_surrogates(node, name)
     try:
         return _scalar(node)
     except (ValueError, TypeError, KeyError, yaml.YAMLError) as e:
@@ -169,6 +170,19 @@ def _value(node: yaml.Node, place: Place, lines: dict[Place, int], name: str) ->
             where=f"{name}:{node.start_mark.line + 1}",
             found=text if len(text) < 200 else f"{text[:20]}... ({len(text)} characters)",  # noqa: PLR2004 - a screen's line or two
             fix="put it in quotes if it is meant as text",
+        ) from e
+
+
+def _refuse_surrogates(node: yaml.Node, name: str) -> None:
+    """Stops at half a character, which no file can hold; only libyaml does so by itself."""
+    try:
+        node.value.encode()
+    except UnicodeEncodeError as e:
+        raise InputError(
+            "not valid YAML: an escape that is no character",
+            where=f"{name}:{node.start_mark.line + 1}",
+            found=ascii(node.value[e.start]),
+            fix="write the character itself, or its escape as \\UXXXXXXXX",
         ) from e
 
 
@@ -197,6 +211,7 @@ def _mapping(
             raise InputError(
                 "a key that is no text", where=f"{name}:{line}", expected="`key: value`"
             )
+        _refuse_surrogates(key_node, name)
         key = key_node.value
         here = (*place, key)
         if key in result:

@@ -195,10 +195,6 @@ def barred(world: World) -> None:
     world.finish = lambda root: [p.chmod(0o500) for p in root.rglob("*")]
 
 
-ABSENT = "what an import looked for and did not find is not recorded"
-LISTING = "which files a folder held is not recorded"
-CODE = "only `requires` names the distributions whose code a source runs"
-
 BOUNDS = ({"cosine": 0.8}, {"relative": 0.3}, {"mismatch": 0.1})
 
 # --- the table ---------------------------------------------------------------------------
@@ -511,16 +507,14 @@ SOURCES = (
         write("models/net/extras.py", "BONUS = 1.0\n"),
         ANEW,
         OF_NET,
-        says="extras",
-        wrong=ABSENT,
+        says="the import of models/net/extras",
     ),
     row(
         "a package that an import would now find before a helper",
         write("models/net/layers/__init__.py", "def twice(y):\n    return y * 3\n"),
         ANEW,
         OF_NET,
-        says="layers",
-        wrong=ABSENT,
+        says="the import of models/net/layers",
     ),
     row(
         "a helper that is gone",
@@ -546,8 +540,30 @@ SOURCES = (
         write("models/net/tables/b.txt", "1.0"),
         ANEW,
         OF_NET,
+        says="the list of files in models/net/tables",
+    ),
+    row(
+        "a file that a listing would no longer show",
+        lambda world: world.files.pop("models/net/tables/a.txt"),
+        LOAD,
         says="tables",
-        wrong=LISTING,
+    ),
+    row("a hidden file in a folder that is listed", write("models/net/tables/.b.txt", "1.0")),
+    row(
+        "a module beside a source that has the name of a package",
+        write("models/net/yaml.py", ""),  # which is loaded already in this process
+        LOAD,
+        says="the import of models/net/yaml",
+    ),
+    row(
+        "a folder that an import would now find",
+        write("models/net/extras/README.md", "No BONUS here."),
+        LOAD,
+        says="the import of models/net/extras",
+    ),
+    row(
+        "a module of a name that an import finds in another folder",
+        write("models/aged/layers.py", "def twice(y):\n    return y * 3\n"),
     ),
     row("a file that nobody reads", write("models/net/README.md", "A net.")),
     row("a module that nobody imports", write("models/net/train.py", "import torch\n")),
@@ -698,7 +714,6 @@ TOOLS = (
         version(PyYAML="9.9"),
         LOAD,
         says="PyYAML",
-        wrong=CODE,
     ),
     row("a distribution that nobody uses", version(rich="9.9")),
     row(

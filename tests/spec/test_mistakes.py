@@ -1,8 +1,10 @@
 """Every mistake that a spec can hold is named with its place, what was found and the fix."""
 
 import pytest
+import yaml
 
 from builder.errors import BuilderError, SeveralError
+from builder.spec import document
 from builder.spec.project import load
 from tests.projects import SOURCE, SPEC, ensemble, model
 
@@ -71,6 +73,16 @@ def test_unused_dimension(tmp_path):
 
 def test_dimension_with_min_above_max(tmp_path):
     assert "min 9 is above max 8" in edited(tmp_path, "{{max: 8}}", "{{min: 9, max: 8}}")
+
+
+@pytest.mark.parametrize("loader", [yaml.SafeLoader, document._Loader])
+@pytest.mark.parametrize("line", ['config: {{parameters: {{a: "\\ud800"}}}}', '"\\ud83d": 1'])
+def test_half_a_character(tmp_path, monkeypatch, loader, line):
+    monkeypatch.setattr(document, "_Loader", loader)  # libyaml is not everywhere
+    model(tmp_path, spec=SPEC + line + "\n")
+    text = refused(tmp_path)
+    assert f"model.yaml:{SPEC.count(chr(10)) + 1}: not valid YAML" in text
+    text.encode()
 
 
 def test_not_yaml(tmp_path):

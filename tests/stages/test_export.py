@@ -89,7 +89,7 @@ def test_the_file_has_the_specs_names_order_and_dimensions(tmp_path):
     assert shapes(graph.input) == {name: t["shape"] for name, t in inputs.items()}
     assert shapes(graph.output) == {name: t["shape"] for name, t in outputs.items()}
     assert facts["sizes"]["n"] == [1, 3, 6]
-    assert facts["reads"] == ["models/x/source.py"]
+    assert [r for r in facts["reads"] if ":" not in r] == ["models/x/source.py"]
 
 
 def test_inner_values_do_not_bear_the_specs_names(tmp_path):

@@ -70,7 +70,7 @@ def refused(tmp_path: Path, text: str, **changes: object) -> InputError:
 def test_an_answer_of_any_form_is_matched(tmp_path, forward):
     found, facts = answer(tmp_path, torch_model(forward))
     assert facts["samples"] == 1
-    assert facts["reads"] == ["models/x/source.py"]
+    assert facts["reads"] == ["models/x/source.py", "distribution:numpy", "distribution:torch"]
     assert np.array_equal(found[0].outputs["y"], np.full((2, 2), 2, np.float32))
 
 

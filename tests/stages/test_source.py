@@ -115,6 +115,7 @@ def test_reads_hold_helpers_and_data_files_by_project_name(tmp_path):
             "models/x/helper.py",
             "models/x/source.py",
             "models/x/vocab.txt",
+            "module:models/x/helper",
         ]
 
 

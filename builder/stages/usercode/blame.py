@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _helpers: dict[Path, dict[str, types.ModuleType]] = {}
-"""What sources imported at their top, by the folder of the source."""
+"""What sources imported at their top, by the file of the source. Two sources share nothing: what
+one has imported would not be opened for the other."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def importable(place: Place, *, keep: bool = False) -> Iterator[None]:
     it runs is imported anew each time, so that each call's reads are all of its reads.
     """
     folder = place.path.parent
-    own = _helpers.setdefault(folder, {})
+    own = _helpers.setdefault(place.path, {})
     sys.modules.update(own)
     before = set(sys.modules) - set(own)
     sys.path.insert(0, str(folder))
@@ -76,8 +77,9 @@ def importable(place: Place, *, keep: bool = False) -> Iterator[None]:
 
 
 def forget(folder: Path) -> None:
-    """Lets what a folder's source imported be imported anew."""
-    _helpers.pop(folder, None)
+    """Lets what a folder's sources imported be imported anew."""
+    for path in [path for path in _helpers if path.parent == folder]:
+        del _helpers[path]
 
 
 @contextmanager

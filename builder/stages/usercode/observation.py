@@ -1,4 +1,4 @@
-"""All that running a user's Python took: files, variables of the environment, hazards."""
+"""All that running a user's Python took: files, folders, imports, variables, hazards."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from builder.stages.usercode.hazards import watching
-from builder.stages.usercode.reads import named, recording
+from builder.stages.usercode.imports import importing
+from builder.stages.usercode.listings import listing
+from builder.stages.usercode.names import DISTRIBUTION, LISTING, MODULE, VARIABLE
+from builder.stages.usercode.reads import below, distributions, named, recording
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -16,9 +19,6 @@ if TYPE_CHECKING:
     from builder.stages.usercode.blame import Place
     from builder.stages.usercode.hazards import Hazard
 
-VARIABLE = "environment:"
-"""How the name of a variable begins among an action's reads."""
-
 
 @dataclass(frozen=True)
 class Observation:
@@ -26,30 +26,50 @@ class Observation:
 
     Attributes:
         files: those that were read.
+        folders: those of the project that were listed.
+        sought: where in the project its own code's imports looked; see `Imports`.
+        foreign: top-level modules of distributions that the user's own code imported.
         variables: names of the environment that the user's own code read.
         hazards: what of it makes the result not reproducible.
     """
 
     files: frozenset[Path] = frozenset()
+    folders: frozenset[Path] = frozenset()
+    sought: frozenset[Path] = frozenset()
+    foreign: frozenset[str] = frozenset()
     variables: frozenset[str] = frozenset()
     hazards: frozenset[Hazard] = frozenset()
 
     def __or__(self, other: Observation) -> Observation:
         return Observation(
             self.files | other.files,
+            self.folders | other.folders,
+            self.sought | other.sought,
+            self.foreign | other.foreign,
             self.variables | other.variables,
             self.hazards | other.hazards,
         )
 
+    @property
+    def places(self) -> frozenset[Path]:
+        """Every file and folder that has to be as it was for all of this to come out again."""
+        return self.files | self.folders | self.sought | {path.parent for path in self.sought}
+
     def facts(self, project: Path) -> dict[str, object]:
         """The facts `reads` and `unstable` of an action, in names that hold on any machine.
 
-        `reads`: see `reads.named`; and `environment:NAME` for a variable.
+        `reads`: of files see `reads.named`; of the others `names`.
         `unstable`: rows of `what`, `call` and `where`; see `Hazard`.
         """
+        others = {
+            *(f"{DISTRIBUTION}{name}" for name in distributions(self.foreign)),
+            *(f"{LISTING}{path}" for path in below(self.folders, project)),
+            *(f"{MODULE}{path}" for path in below(self.sought, project)),
+            *(f"{VARIABLE}{name}" for name in self.variables),
+        }
+        files = named(self.files, project)
         return {
-            "reads": named(self.files, project)
-            + [f"{VARIABLE}{v}" for v in sorted(self.variables)],
+            "reads": files + sorted(others - set(files)),
             "unstable": [
                 {"what": h.what, "call": h.call, "where": h.where} for h in sorted(self.hazards)
             ],
@@ -59,7 +79,17 @@ class Observation:
 @contextmanager
 def observing(place: Place) -> Iterator[Callable[[], Observation]]:
     """Sees what happens meanwhile; the function that it gives tells, once it is over."""
-    with recording(place.path.parent) as record, watching(place.project) as watch:
+    with (
+        recording(place.path.parent) as record,
+        watching(place.project) as watch,
+        importing(place.project) as imports,
+        listing(place.project) as listings,
+    ):
         yield lambda: Observation(
-            frozenset(record.files()), frozenset(watch.variables), watch.found()
+            files=frozenset(record.files()),
+            folders=frozenset(listings.folders),
+            sought=frozenset(imports.sought),
+            foreign=frozenset(imports.foreign),
+            variables=frozenset(watch.variables),
+            hazards=watch.found(),
         )

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder.stages.usercode.inotify import opened
+from builder.stages.usercode.names import DISTRIBUTION
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -86,6 +87,17 @@ def named(files: Iterable[Path], project: Path) -> list[str]:
     return sorted({name for path in files if (name := _name(path, root)) is not None})
 
 
+def below(paths: Iterable[Path], project: Path) -> list[str]:
+    """Resolved paths in the project, relative to it."""
+    root = Path(os.path.realpath(project))
+    return sorted(p.relative_to(root).as_posix() for p in paths if p.is_relative_to(root))
+
+
+def distributions(modules: Iterable[str]) -> list[str]:
+    """The distributions that top-level modules come with; none of a module without one."""
+    return sorted({owner for module in modules for owner in _owners().get(module, ())})
+
+
 def editable(path: Path, project: Path) -> bool:
     """Whether this is the user's own code: in the project, not installed, not this package."""
     inside = path.is_relative_to(project) and not path.is_relative_to(BUILDER)
@@ -101,8 +113,8 @@ def _name(path: Path, project: Path) -> str | None:
             top = path.relative_to(site).parts[0]
             if path.suffix in CODE or top.endswith((".dist-info", ".egg-info", ".pth")):
                 return None
-            owner = _owners().get(top)
-            return text if owner is None else f"distribution:{owner}"
+            owners = _owners().get(top)
+            return f"{DISTRIBUTION}{owners[0]}" if owners else text
     if path.is_relative_to(project):
         return path.relative_to(project).as_posix()
     if text.startswith(SYSTEM) or any(path.is_relative_to(p) for p in _ignored()):
@@ -153,7 +165,7 @@ def _ignored() -> tuple[Path, ...]:
 
 
 @functools.cache
-def _owners() -> dict[str, str]:
-    """Distribution names by top-level name in site-packages."""
+def _owners() -> dict[str, tuple[str, ...]]:
+    """Distribution names by top-level name in site-packages; sorted, as several may share one."""
     found = importlib.metadata.packages_distributions()
-    return {top: min(names) for top, names in found.items()}
+    return {top: tuple(sorted(set(names))) for top, names in found.items()}

@@ -236,5 +236,5 @@ def _forget(folder: Path) -> None:
 
 
 def _stamps(observed: Observation) -> tuple[object, ...]:
-    stats = [(path, path.stat() if path.exists() else None) for path in sorted(observed.files)]
+    stats = [(path, path.stat() if path.exists() else None) for path in sorted(observed.places)]
     return tuple((str(p), s and (s.st_mtime_ns, s.st_size)) for p, s in stats)
