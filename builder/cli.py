@@ -355,9 +355,9 @@ def collect_garbage(
     Without limits: what nothing refers to any more. What a repository was built from, and what a
     running build uses, always stays.
     """
-    from builder.engine.digests import cache_folder
-    from builder.engine.gc import Limits, collect
-    from builder.engine.store import Store
+    from builder.store.digests import cache_folder
+    from builder.store.gc import Limits, collect
+    from builder.store.store import Store
 
     store = Store(cache_folder() / "store", Path())
     found = collect(store, Limits(max_size, max_age), dry=dry_run)

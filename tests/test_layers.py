@@ -17,6 +17,7 @@ LAYERS = (
     ("plan",),
     ("repository",),
     ("remote", "servers", "stages"),
+    ("store",),
     ("engine",),
     ("validation",),
     ("report",),

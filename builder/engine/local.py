@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from builder.engine.executor import Answer, Order
     from builder.engine.machine import Machine
-    from builder.engine.store import Store
     from builder.plan.action import Action
+    from builder.store.store import Store
 
 RUNTIME = "prove"
 """The stage that runs in the target release's own runtime."""

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from builder.engine import digests
 from builder.errors import InputError
 from builder.plan.toolchain import TOOLS, Toolchain
+from builder.store import digests
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from builder.engine.store import Store
     from builder.plan.graph import Graph
     from builder.spec.project import Project
+    from builder.store.store import Store
 
 STARTED = {"prove": ("builder.stages.prove_runner",)}
 """Modules by stage that it runs in another process, and so does not import."""

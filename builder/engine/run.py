@@ -11,22 +11,22 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from builder.engine.blobs import DamagedError
 from builder.engine.executor import Damaged, Order
 from builder.errors import BuilderError, SeveralError, WorkFailedError
 from builder.plan.evaluate import Record, ask, decide
 from builder.plan.frontier import Frontier, longest_paths
 from builder.plan.needs import BRIEF, SECONDS
+from builder.store.blobs import DamagedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
     from concurrent.futures import Future
 
     from builder.engine.executor import Answer, Executor
-    from builder.engine.store import Store
     from builder.plan.action import Action
     from builder.plan.evaluate import Question
     from builder.plan.graph import Graph
+    from builder.store.store import Store
 
 SLOW = 30.0
 """Seconds after which an action that still runs is mentioned, and mentioned again."""

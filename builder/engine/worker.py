@@ -14,15 +14,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from builder.engine.blobs import DamagedError
-from builder.engine.digests import of_read
 from builder.engine.executor import Damaged
-from builder.engine.store import Store
 from builder.errors import BuilderError, WorkFailedError
 from builder.files import disk_full
 from builder.plan.action import Needs
 from builder.plan.evaluate import Record
-from builder.stages.usercode.names import DISTRIBUTION, VARIABLE
+from builder.plan.reads import DISTRIBUTION, VARIABLE
+from builder.store.blobs import DamagedError
+from builder.store.digests import of_read
+from builder.store.store import Store
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from builder.engine import run as engine
-from builder.engine.blobs import DamagedError
-from builder.engine.sharing import Sharing
 from builder.errors import WorkFailedError
 from builder.files import remove_tree, sha256
 from builder.flow import assemble, hazards
@@ -20,6 +18,8 @@ from builder.flow.workers import local
 from builder.plan.evaluate import evaluate
 from builder.repository import manifest as manifests
 from builder.repository import swap
+from builder.store.blobs import DamagedError
+from builder.store.sharing import Sharing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence

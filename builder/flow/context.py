@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from builder.engine import observed
-from builder.engine.digests import cache_folder
-from builder.engine.store import Store
 from builder.errors import InputError, MissingError
 from builder.plan.graph import graph
 from builder.servers import install
 from builder.spec import project as projects
+from builder.store.digests import cache_folder
+from builder.store.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

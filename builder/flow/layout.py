@@ -10,10 +10,10 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from builder.engine.blobs import DamagedError
 from builder.errors import BuilderError, WorkFailedError
 from builder.files import link_or_copy, remove_tree
 from builder.repository import swap
+from builder.store.blobs import DamagedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

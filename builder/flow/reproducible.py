@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.engine import run as engine
-from builder.engine.blobs import DamagedError
-from builder.engine.store import Store
 from builder.errors import BuilderError, MissingError, SeveralError, WorkFailedError
 from builder.files import link_or_copy
 from builder.flow import difference
 from builder.flow.context import context as planned
 from builder.flow.workers import local
 from builder.plan.evaluate import evaluate
+from builder.store.blobs import DamagedError
+from builder.store.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -11,11 +11,11 @@ from dataclasses import asdict, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
-from builder.engine import digests
 from builder.plan.action import digest
 from builder.plan.evaluate import Record
 from builder.spec.model import ModelSpec
 from builder.spec.tolerance import resolve
+from builder.store import digests
 from builder.validation.verdict import Finding, Verdict
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import venv
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from builder.engine.digests import cache_folder
+from builder.store.digests import cache_folder
 from tests.benchmarks import generated
 
 if TYPE_CHECKING:

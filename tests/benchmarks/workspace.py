@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builder.engine.digests import cache_folder
+from builder.store.digests import cache_folder
 from tests.benchmarks import encoders, generated
 from tests.benchmarks.measure import Cost, cost, least
 

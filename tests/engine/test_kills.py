@@ -11,9 +11,9 @@ import time
 import psutil
 import pytest
 
-from builder.engine.leases import Leases
 from builder.repository import manifest as manifests
 from builder.repository import swap
+from builder.store.leases import Leases
 from tests.projects import ECHO_SOURCE, echo
 
 MODELS = 6

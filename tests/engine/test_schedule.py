@@ -9,12 +9,12 @@ from builder.engine import run as engine
 from builder.engine.executor import Damaged
 from builder.engine.local import LocalExecutor
 from builder.engine.machine import Gpu, Machine
-from builder.engine.store import Store
 from builder.errors import MissingError, SeveralError, WorkFailedError
 from builder.plan.action import Action, Needs
 from builder.plan.evaluate import Record
 from builder.plan.frontier import Frontier, longest_paths
 from builder.plan.graph import Graph
+from builder.store.store import Store
 
 GB = 1_000_000_000
 

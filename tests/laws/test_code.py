@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from builder.engine import digests, observed
+from builder.engine import observed
 from builder.plan.toolchain import TOOLS
+from builder.store import digests
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from builder.engine.digests import MISSING, SMALL, FileDigests
+from builder.store.digests import MISSING, SMALL, FileDigests
 
 PLACES = st.sampled_from(["a", "b"])
 X, Y = (byte * (SMALL + 1) for byte in (b"x", b"y"))

@@ -17,9 +17,9 @@ from hypothesis.stateful import (
     rule,
 )
 
-from builder.engine.blobs import DamagedError
-from builder.engine.store import Store
 from builder.plan.evaluate import Record
+from builder.store.blobs import DamagedError
+from builder.store.store import Store
 
 KEYS = st.sampled_from(["0" * 64, "1" * 64])
 CONTENTS = st.sampled_from([b"", b"a", b"b", b"aa", b"ab", bytes(100)])

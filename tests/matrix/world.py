@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from builder.engine import digests, observed
+from builder.engine import observed
 from builder.engine.executor import Order
-from builder.engine.store import Store
 from builder.engine.worker import perform
 from builder.flow import assemble, verdicts
 from builder.flow.context import Context
 from builder.plan.evaluate import Record, ask, decide
 from builder.plan.graph import graph
 from builder.spec.project import load
+from builder.store import digests
+from builder.store.store import Store
 from builder.validation.verdict import Finding, Verdict
 from tests.matrix.everything import FILES
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from builder.engine.digests import MISSING, FileDigests, of_read
 from builder.stages.usercode import source
 from builder.stages.usercode.imports import LOADED
 from builder.stages.usercode.listings import listing
+from builder.store.digests import MISSING, FileDigests, of_read
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.engine import machine as machines
-from builder.engine.digests import name_of, of_read
 from builder.engine.ray import gateway
 from builder.engine.ray.cluster import Cluster, unreachable
 from builder.engine.ray.gateway import Build
@@ -19,15 +18,16 @@ from builder.engine.ray.node import GATEWAY
 from builder.errors import BuilderError, InputError, MissingError, WorkFailedError
 from builder.files import remove_tree
 from builder.plan.evaluate import Record
+from builder.store.digests import name_of, of_read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from builder.engine.executor import Answer, Order
     from builder.engine.ray.gateway import Message
-    from builder.engine.store import Store
     from builder.plan.action import Action
     from builder.remote.cache import Remote
+    from builder.store.store import Store
 
 GRACE = 1.0
 """Seconds that the gateway has to end what runs on the cluster."""

@@ -21,9 +21,9 @@ from builder.engine.ray import sources
 from builder.engine.ray.cluster import connect
 from builder.engine.ray.demand import demand, infeasible
 from builder.engine.ray.node import Site, perform
-from builder.engine.store import Store
 from builder.errors import BuilderError, MissingError, WorkFailedError
 from builder.plan.evaluate import Record
+from builder.store.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

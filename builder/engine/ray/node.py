@@ -15,18 +15,18 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder.engine import digests
-from builder.engine.blobs import DamagedError
-from builder.engine.digests import cache_folder
 from builder.engine.executor import Damaged
 from builder.engine.observed import stage_code
 from builder.engine.ray import sources
-from builder.engine.records import encode
-from builder.engine.store import Store
 from builder.engine.worker import Worker
 from builder.errors import BuilderError, MissingError
 from builder.plan.evaluate import Record
 from builder.servers import install
+from builder.store import digests
+from builder.store.blobs import DamagedError
+from builder.store.digests import cache_folder
+from builder.store.records import encode
+from builder.store.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

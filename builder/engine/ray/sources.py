@@ -16,16 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builder.engine.digests import MISSING
 from builder.errors import MissingError
 from builder.files import remove_tree
+from builder.store.digests import MISSING
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-    from builder.engine.digests import FileDigests
-    from builder.engine.store import Store
     from builder.remote.cache import Remote
+    from builder.store.digests import FileDigests
+    from builder.store.store import Store
 
 FOREIGN = ("__pycache__", "node_modules")
 """Names of folders that hold nothing of the project's own."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builder.stages.usercode.names import counts
+from builder.plan.reads import counts
 from builder.stages.usercode.reads import editable
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from builder.plan.reads import DISTRIBUTION, LISTING, MODULE, VARIABLE
 from builder.stages.usercode.hazards import watching
 from builder.stages.usercode.imports import importing
 from builder.stages.usercode.listings import listing
-from builder.stages.usercode.names import DISTRIBUTION, LISTING, MODULE, VARIABLE
 from builder.stages.usercode.reads import below, distributions, named, recording
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Observation:
     def facts(self, project: Path) -> dict[str, object]:
         """The facts `reads` and `unstable` of an action, in names that hold on any machine.
 
-        `reads`: of files see `reads.named`; of the others `names`.
+        `reads`: of files see `reads.named`; of the others `plan.reads`.
         `unstable`: rows of `what`, `call` and `where`; see `Hazard`.
         """
         others = {

@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from builder.plan.reads import DISTRIBUTION
 from builder.stages.usercode.inotify import opened
-from builder.stages.usercode.names import DISTRIBUTION
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -33,7 +33,7 @@ class Node:
 
     def built(self):
         """Ids of the actions whose records this node's store holds."""
-        from builder.engine.records import Records
+        from builder.store.records import Records
 
         records = Records(self.cache / "store" / "actions")
         return {record.ingredients["stage"] for key, _ in records for record in records.of(key)}

@@ -15,13 +15,13 @@ from builder.engine.executor import Order
 from builder.engine.ray.demand import demand, infeasible
 from builder.engine.ray.executor import RayExecutor, differing
 from builder.engine.ray.node import GATEWAY
-from builder.engine.store import Store
 from builder.errors import BuilderError, InputError, MissingError, WorkFailedError
 from builder.flow.build import Options, build
 from builder.flow.context import context
 from builder.plan.action import Action, Needs
 from builder.plan.evaluate import Record, ask
 from builder.remote.cache import Remote
+from builder.store.store import Store
 from tests.engine.ray.cluster import Cluster, words
 from tests.projects import ECHO_SOURCE, echo, model
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from builder.engine.digests import FileDigests
 from builder.engine.ray import sources
-from builder.engine.store import Store
 from builder.errors import MissingError
 from builder.remote.cache import Remote
+from builder.store.digests import FileDigests
+from builder.store.store import Store
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable
 
-    from builder.engine.store import Store
+    from builder.store.store import Store
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from builder.engine.blobs import DamagedError
-from builder.engine.digests import FileDigests, code
-from builder.engine.store import Store
 from builder.files import sha256
 from builder.plan.evaluate import Last, Record
+from builder.store.blobs import DamagedError
+from builder.store.digests import FileDigests, code
+from builder.store.store import Store
 
 INGREDIENTS = {"stage": "s", "params": {}, "files": {}, "inputs": {}, "tools": {}}
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from builder.errors import BuilderError
 from builder.files import sha256, write_atomically
-from builder.stages.usercode.names import (
+from builder.plan.reads import (
     DISTRIBUTION,
     LISTING,
     MODULE,
@@ -97,7 +97,7 @@ SUFFIXES = (
 
 
 def of_read(read: str, project: Path, files: FileDigests) -> str:
-    """The digest of a discovered read: of a file's content, or of what its kind says (`names`)."""
+    """The digest of a discovered read: of a file's content, or of what its kind says."""
     if read.startswith(DISTRIBUTION):
         return distribution(read.removeprefix(DISTRIBUTION)) or MISSING
     if read.startswith(MODULE):

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from builder.engine.store import Store
     from builder.plan.evaluate import Record
+    from builder.store.store import Store
 
 AT_ONCE = 4
 """Results on their way at the same time; each may have several blobs."""

@@ -19,15 +19,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder.engine import leases
-from builder.engine.blobs import Blobs, DamagedError
-from builder.engine.digests import FileDigests, name_of, of_read
-from builder.engine.history import History
-from builder.engine.leases import Leases
-from builder.engine.records import Records, decode, encode
-from builder.engine.roots import Roots
 from builder.files import disk_errors, remove_tree
 from builder.plan.evaluate import Last, Record
+from builder.store import leases
+from builder.store.blobs import Blobs, DamagedError
+from builder.store.digests import FileDigests, name_of, of_read
+from builder.store.history import History
+from builder.store.leases import Leases
+from builder.store.records import Records, decode, encode
+from builder.store.roots import Roots
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping

@@ -8,13 +8,13 @@ import time
 
 import pytest
 
-from builder.engine.gc import Limits, collect
-from builder.engine.store import Store
 from builder.files import remove_tree
 from builder.flow.build import Options, build
 from builder.flow.context import context
 from builder.plan.action import digest
 from builder.plan.evaluate import Record
+from builder.store.gc import Limits, collect
+from builder.store.store import Store
 from tests.projects import echo
 
 DAY = 86400
@@ -110,7 +110,7 @@ def test_what_a_repository_stands_for_stays(tmp_path, monkeypatch):
 BUILDING = """
     import os, sys, time
     from pathlib import Path
-    from builder.engine.store import Store
+    from builder.store.store import Store
     store = Store(Path(sys.argv[1]), Path(sys.argv[2]))
     with store.leases.take():
         assert store.find(sys.argv[3])
