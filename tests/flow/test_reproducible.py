@@ -19,16 +19,7 @@ CHANGING = {
     "chance": ECHO_SOURCE.replace(
         SAMPLE, "np.frombuffer(__import__('os').urandom(8), np.int32)[None]"
     ),
-    "addresses": ECHO_SOURCE.replace(
-        SAMPLE,
-        """np.frombuffer(
-            __import__("hashlib").sha256(
-                np.array([RANK[thing] for thing in set(RANK)]).tobytes()
-            ).digest()[:8],
-            np.int32,
-        )[None]""",
-    )
-    + "\nRANK = {object(): number for number in range(1 << 16)}\n",
+    "addresses": ECHO_SOURCE.replace(SAMPLE, "[[1, id(object()) >> 20 & 0x7fffffff]]"),
     "path": ECHO_SOURCE.replace(SAMPLE, "[[1, len(__file__)]]"),
     "zone": ECHO_SOURCE.replace(SAMPLE, "[[1, __import__('time').localtime(0).tm_hour]]"),
 }
