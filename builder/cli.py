@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from builder.engine.executor import Executor
     from builder.engine.run import Event
+    from builder.engine.trace import Trace
     from builder.flow.build import Outcome
     from builder.flow.context import Context
 
@@ -271,7 +272,8 @@ def build(  # noqa: PLR0913 - the command's options
     tracing = Trace()
     with Console() as console, ExitStack() as stack:
         if trace:
-            stack.callback(tracing.write, trace)
+            tracing.write(trace)  # now: that it cannot be written is no news for the end
+            stack.callback(_leave_trace, tracing, trace, console.warn)
         with tracing.phase("plan"):
             here = context(find(options["start"]), target, names, console.warn)
 
@@ -310,6 +312,14 @@ def build(  # noqa: PLR0913 - the command's options
         report(outcome)
         return
     print(f"repository/{here.target_name} is up to date ({outcome.manifest.digest[:19]})")
+
+
+def _leave_trace(tracing: Trace, file: Path, warn: Callable[[str], None]) -> None:
+    """Writes a trace. What the build came to is not changed by its failing."""
+    try:
+        tracing.write(file)
+    except (BuilderError, OSError) as e:
+        warn(f"no trace was left: {e}")
 
 
 def _cluster(address: str | None, say: Callable[[str], None], here: Context) -> Executor:

@@ -281,3 +281,11 @@ def test_a_build_that_differs_the_second_time_exits_with_one(project, run):
     assert "built twice, and not the same: reference echo" in done.stderr
     assert "goldens.npz" in done.stderr
     assert "reads the clock (time.time_ns)" in done.stderr
+
+
+def test_a_trace_that_cannot_be_written_is_told_before_the_work(project, run, tmp_path):
+    echo(project)
+    (tmp_path / "file").touch()
+    done = run("build", "--no-validate", "--trace", str(tmp_path / "file" / "trace.json"), check=2)
+    assert "in the way" in done.stderr
+    assert "reference echo" not in done.stderr

@@ -184,7 +184,7 @@ class _Walk:
         inputs = {label: self.done[name] for label, name in action.inputs.items()}
         order = Order(action, question.key, question.ingredients, inputs)
         executor = self._executing()
-        error = executor.refuse(action)
+        error = executor.refuse(question.action)  # by what it declares: the rest may only delay
         if error:
             self._fail(action.id, error)
         elif executor.inputs_here and any(

@@ -8,12 +8,13 @@ import multiprocessing
 import os
 import signal
 import sys
-import time
 import traceback
 from pathlib import Path
+from time import perf_counter  # bound now: a source may put something else in its place
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from builder.engine.baseline import Baseline
 from builder.engine.executor import Damaged
 from builder.errors import BuilderError, WorkFailedError
 from builder.files import disk_full
@@ -25,6 +26,7 @@ from builder.store.digests import of_read
 from builder.store.store import Store
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from multiprocessing.connection import Connection
 
     from builder.engine.executor import Answer, Order
@@ -85,13 +87,14 @@ class Worker:
         return answer
 
     def stop(self) -> None:
-        """Ends the process: an idle one leaves by itself, a busy one at once."""
+        """Ends the process and all that it started; an idle one is left a moment to leave."""
         self.connection.close()
         if not self.busy:
             self.process.join(GRACE)
-        if self.process.is_alive() and self.process.pid:
+        if self.pid:
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.process.pid, signal.SIGKILL)
+                os.killpg(self.pid, signal.SIGKILL)
+        if self.process.is_alive():
             self.process.kill()
         self.process.join()
 
@@ -122,6 +125,9 @@ def _died(order: Order, code: int) -> BuilderError:
     )
 
 
+LAST = 8192
+"""Bytes of what an action printed that are looked at for an error."""
+
 FIXED = {
     "OMP_NUM_THREADS": THREADS,
     "MKL_NUM_THREADS": THREADS,
@@ -131,8 +137,13 @@ FIXED = {
     "PYTHONDONTWRITEBYTECODE": "1",
     "HF_HUB_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
+    "TZ": "UTC",
+    "LC_ALL": "C.UTF-8",
+    "PYTHONUTF8": "1",
+    "PYTHONOPTIMIZE": "",
 }
-"""Variables of every worker: fixed threads, fixed hashes, no pyc files, no network hubs."""
+"""Variables of every worker: fixed threads, hashes, time zone and language, no pyc files, no
+network hubs."""
 
 
 @contextlib.contextmanager
@@ -167,8 +178,10 @@ def _serve(connection: Connection, root: str, project: str) -> None:
     _die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     store = Store(Path(root), Path(project))
+    baseline = Baseline(Path(project))
     with store.leases.take() as lease:
         while (order := _order(connection)) is not None:
+            baseline.restore()
             answer = perform(order, store, lease)
             with contextlib.suppress(OSError):  # the engine is gone: so will the next order be
                 connection.send(answer)
@@ -212,6 +225,13 @@ def perform(order: Order, store: Store, lease: Path | None = None) -> Answer:
         return e
     except DamagedError as e:
         return Damaged(e.digest)
+    except Exception as e:  # noqa: BLE001 - the border of a worker: nothing may pass unseen
+        return WorkFailedError(
+            f"{type(e).__name__}: {e}",
+            where=order.action.id,
+            fix="if it names a file of the store, remove that; else this is a bug of the builder",
+            detail=traceback.format_exc(),
+        )
 
 
 def _run(order: Order, store: Store, folder: Path) -> Answer:
@@ -227,7 +247,7 @@ def _run(order: Order, store: Store, folder: Path) -> Answer:
         store.give(record.outputs, inputs[label])
     job = Job(action.params, inputs, store.project, out, action.id, order.runtime)
     _forget_peak()
-    start = time.perf_counter()
+    begun, start = out.stat().st_mtime_ns, perf_counter()
     try:
         with _captured(log), disk_full(store.root):
             stage = importlib.import_module(f"builder.stages.{action.stage}")
@@ -245,17 +265,47 @@ def _run(order: Order, store: Store, folder: Path) -> Answer:
             fix="if the model is sound, this is a bug of the builder",
             detail=_with_output(traceback.format_exc(), log),
         )
-    seconds = time.perf_counter() - start
+    seconds = perf_counter() - start
     said = {f"{VARIABLE}{name}" for name in FIXED} | {f"{DISTRIBUTION}{t}" for t in action.tools}
     reads = {
         read: of_read(read, store.project, store.files)
         for read in facts.pop("reads", [])
         if read not in said
     }
+    changed = _changed(order, reads, store, begun)
+    if changed:
+        return WorkFailedError(
+            "a source changed while it was being built",
+            where=action.id,
+            found=", ".join(changed),
+            expected="the files that the build began with",
+            fix="build again; the result was not kept",
+        )
     outputs = store.take(out)
     record = Record(order.key, outputs, facts, reads, order.ingredients, seconds, _peak())
     store.keep(record)
     return record
+
+
+def _changed(order: Order, reads: Mapping[str, str], store: Store, begun: int) -> list[str]:
+    """Files that are not, or may not be, what the action has seen.
+
+    Args:
+        order: its declared files have the digests of the plan.
+        reads: what was found out to be read, with digests as of now.
+        store: the project's.
+        begun: when the action began, in nanoseconds of the file system's clock.
+    """
+    found = [
+        path
+        for path, digest in order.ingredients["files"].values()
+        if store.files.of(store.project / path) != digest
+    ]
+    for read in reads:
+        with contextlib.suppress(OSError):  # no file, or none any more
+            if (store.project / read).stat().st_mtime_ns >= begun:
+                found.append(read)
+    return sorted(set(found))
 
 
 def _forget_peak() -> None:
@@ -300,9 +350,12 @@ def _flush() -> None:
 def _with_output(detail: str | None, log: Path, lines: int = 15) -> str | None:
     """An error's evidence, and the last that the action printed."""
     try:
-        printed = "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+        with log.open("rb") as file:
+            file.seek(-min(LAST, file.seek(0, os.SEEK_END)), os.SEEK_END)
+            text = file.read().decode(errors="replace")
     except OSError:
         return detail
+    printed = "\n".join(text.splitlines()[-lines:])
     if not printed.strip():
         return detail
     return f"{detail.rstrip()}\n\nit printed:\n{printed}" if detail else printed

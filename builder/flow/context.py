@@ -121,7 +121,7 @@ def _remote(project: Project, warn: Callable[[str], None]) -> Cache | None:
     """The remote cache that the environment or the settings name.
 
     $TRITON_BUILDER_REMOTE_CACHE counts before the settings; `off` means none.
-    $TRITON_BUILDER_REMOTE_CACHE_READ_ONLY, if set to anything but 0, can only forbid.
+    $TRITON_BUILDER_REMOTE_CACHE_READ_ONLY, if set to anything but 0, false or no, forbids.
     """
     own = os.environ.get("TRITON_BUILDER_REMOTE_CACHE")
     url = own or project.settings.remote_cache
@@ -134,6 +134,11 @@ def _remote(project: Project, warn: Callable[[str], None]) -> Cache | None:
     except InputError as e:
         e.where = "$TRITON_BUILDER_REMOTE_CACHE" if own else _SETTING
         raise
-    forbidden = os.environ.get("TRITON_BUILDER_REMOTE_CACHE_READ_ONLY", "0") not in ("", "0")
+    forbidden = os.environ.get("TRITON_BUILDER_REMOTE_CACHE_READ_ONLY", "0") not in (
+        "",
+        "0",
+        "false",
+        "no",
+    )
     read_only = forbidden or project.settings.remote_cache_read_only
     return Remote(url, read_only=read_only, warn=warn)

@@ -1,9 +1,9 @@
 """A build done twice: in another folder, by other workers, from nothing; and compared.
 
 What is varied is what may differ between two machines of one kind: the path of the project and
-its length, the order in which folders list their files, the time zone, what uninitialised memory
-holds, where things lie in memory, and the time. What workers fix stays fixed: the hashes of
-strings, and with them the order of sets of strings, and the number of threads.
+its length, the order in which folders list their files, what uninitialised memory holds, where
+things lie in memory, and the time. What workers fix stays fixed: the hashes of strings, and with
+them the order of sets of strings, the time zone, and the number of threads.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
 COPIED = ("models", "ensembles")
 
-VARIED = {"MALLOC_PERTURB_": "64", "TZ": "Pacific/Chatham"}
+VARIED = {"MALLOC_PERTURB_": "64"}
 """What workers of the second build inherit: memory that is not zero where nobody set it
-(mallopt(3), M_PERTURB; as floats -1.5), and a time zone that few people live in."""
+(mallopt(3), M_PERTURB; as floats -1.5)."""
 
 
 @dataclass(frozen=True)

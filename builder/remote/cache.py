@@ -276,6 +276,8 @@ def check_url(url: str) -> None:
     if parts.scheme in {"file", "memory"}:
         if parts.netloc or not parts.path.startswith("/"):
             raise wrong("a folder's address has three slashes", f"{parts.scheme}:///folder")
+        if parts.scheme == "file" and not parts.path.strip("/"):
+            raise wrong("the address names no folder", "file:///folder")
     elif not parts.hostname:
         raise wrong("the address names no bucket", f"{parts.scheme}://bucket/prefix")
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder.errors import InputError
+from builder.errors import InputError, WorkFailedError
 from builder.files import disk_errors, remove_tree, write_atomically
 from builder.repository import manifest as manifests
 
@@ -81,6 +81,7 @@ def check_ours(repository: Path) -> None:
 def staging(repository: Path) -> Iterator[Path]:
     """A folder beside the repository for the new tree; gone afterwards unless swapped in."""
     with disk_errors(repository.parent):
+        repository.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(
             tempfile.mkdtemp(prefix=f".{repository.name}.new-{os.getpid()}-", dir=repository.parent)
         )
@@ -92,8 +93,18 @@ def staging(repository: Path) -> Iterator[Path]:
 
 
 def swap_in(tree: Path, repository: Path, manifest: Manifest) -> None:
-    """Writes the manifest, last, and puts the tree in the repository's place."""
+    """Writes the manifest, last, and puts the tree in the repository's place.
+
+    Raises:
+        WorkFailedError: the new tree was removed by somebody.
+    """
     check_ours(repository)
+    if not tree.is_dir():
+        raise WorkFailedError(
+            "the new tree was removed while it was made",
+            where=f"{repository.parent.name}/{tree.name}",
+            fix="build again: what was finished is kept",
+        )
     write_atomically(tree / manifests.FILE, manifest.encode())
     with disk_errors(repository.parent):
         if not repository.exists():

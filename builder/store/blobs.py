@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
+from stat import S_ISREG
 from typing import TYPE_CHECKING
 
-from builder.files import disk_errors, link_or_copy, sha256, sync_file, write_atomically
+from builder.files import (
+    disk_errors,
+    link_or_copy,
+    remove_tree,
+    sha256,
+    sync_file,
+    write_atomically,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -38,9 +46,10 @@ class Blobs:
     def holds(self, digest: str, size: int) -> bool:
         """Whether a blob of that size is here; its bytes are checked when it leaves."""
         try:
-            return self.path(digest).stat().st_size == size
+            stat = self.path(digest).lstat()
         except OSError:
             return False
+        return S_ISREG(stat.st_mode) and stat.st_size == size
 
     def take(self, folder: Path) -> dict[str, tuple[str, int]]:
         """Moves all files of a folder in; gives their digests and sizes by relative path."""
@@ -81,9 +90,11 @@ class Blobs:
         """
         path = self.path(digest)
         try:
-            whole = sha256(path) == digest
+            whole = S_ISREG(path.lstat().st_mode) and sha256(path) == digest
         except FileNotFoundError:
             raise DamagedError(digest) from None
+        except OSError:  # a bad disk, or no permission
+            whole = False
         if not whole:
             self.drop(digest)
             raise DamagedError(digest)
@@ -91,14 +102,18 @@ class Blobs:
 
     def drop(self, digest: str) -> None:
         """Forgets a blob. Whoever has a link to its file keeps that."""
-        self.path(digest).unlink(missing_ok=True)
+        path = self.path(digest)
+        if path.is_dir() and not path.is_symlink():
+            remove_tree(path)
+        else:
+            path.unlink(missing_ok=True)
 
     def __iter__(self) -> Iterator[tuple[str, os.stat_result]]:
         """Every blob that is whole, with its file's status."""
         for folder in self.root.iterdir() if self.root.is_dir() else ():
             for path in folder.iterdir():
                 if not path.name.startswith("."):
-                    yield path.name, path.stat()
+                    yield path.name, path.lstat()
 
     def _known(self, digest: str, size: int) -> bool:
         """Whether a blob is here already; if so, it counts as used now."""

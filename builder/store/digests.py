@@ -13,6 +13,7 @@ import time
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from stat import S_ISREG
 
 from builder.errors import BuilderError
 from builder.files import sha256, write_atomically
@@ -40,18 +41,22 @@ class FileDigests:
         self._path = index
         self._changed = False
         try:
-            self._index: dict[str, list[object]] = json.loads(index.read_text())
+            known = json.loads(index.read_text())
         except (OSError, ValueError):
-            self._index = {}
+            known = {}
+        self._index: dict[str, list[object]] = known if isinstance(known, dict) else {}
 
     def of(self, path: Path) -> str:
         """The digest of a file, or `missing`."""
         try:
-            with path.open("rb", buffering=0) as file:
-                stat = os.fstat(file.fileno())
+            handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            with open(handle, "rb", buffering=0) as file:  # noqa: PTH123 - an open descriptor
+                stat = os.fstat(handle)
+                if not S_ISREG(stat.st_mode):
+                    return MISSING  # a pipe or a device would never end
                 if stat.st_size <= SMALL:
                     return hashlib.sha256(file.readall()).hexdigest()
-        except OSError:
+        except (OSError, ValueError):  # the latter for a name that can be none
             return MISSING
         mark = _mark(stat)
         known = self._index.get(str(path))

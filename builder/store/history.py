@@ -45,5 +45,6 @@ class History:
                 found = json.loads(self._file.read_bytes())
             except (OSError, ValueError):
                 found = {}
-            self._keys = found if isinstance(found, dict) else {}
+            sound = isinstance(found, dict) and all(isinstance(k, str) for k in found.values())
+            self._keys = found if sound else {}
         return self._keys

@@ -61,6 +61,8 @@ class Leases:
             except FileNotFoundError:
                 remove_tree(folder)  # of somebody who was killed while taking it, or leaving it
                 continue
+            except NotADirectoryError:
+                continue  # somebody else's file
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 A_KEY = 8
 """Records kept for one key: the same key may have met different discovered reads."""
 
+PARTS = {"stage", "params", "files", "inputs", "tools"}
+"""What a key is made of."""
+
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -94,13 +97,21 @@ def decode(content: bytes, key: str, *, trusted: bool = True) -> list[Record]:
 
 def _record(row: dict[str, Any]) -> Record:
     outputs = {name: (sha, size) for name, (sha, size) in row.pop("outputs").items()}
-    return Record(outputs=outputs, **row)
+    record = Record(outputs=outputs, **row)
+    parts: list[Any] = [record.facts, record.reads, record.ingredients]
+    figures: list[Any] = [record.seconds, record.memory]
+    if not all(isinstance(p, dict) for p in parts) or not record.ingredients.keys() >= PARTS:
+        raise ValueError("a record without its parts")
+    if not all(isinstance(f, int | float) for f in figures):
+        raise ValueError("a record without figures")
+    return record
 
 
 def _sound(record: Record) -> bool:
     """Whether a record may be believed to be of its key, and can do no harm on this disk."""
     names = [PurePosixPath(name) for name in record.outputs]
     outputs: Mapping[str, Any] = record.outputs
+    reads: Mapping[str, Any] = record.reads
     return (
         digest(record.ingredients) == record.key
         and all(not n.is_absolute() and ".." not in n.parts and n.parts for n in names)
@@ -108,5 +119,5 @@ def _sound(record: Record) -> bool:
             isinstance(size, int) and size >= 0 and bool(_SHA256.fullmatch(sha))
             for sha, size in outputs.values()
         )
-        and all(isinstance(v, str) for pair in record.reads.items() for v in pair)
+        and all(isinstance(v, str) and "\0" not in v for p in reads.items() for v in p)
     )

@@ -63,6 +63,6 @@ class Roots:
     def _read(file: Path) -> Root | None:
         try:
             row = json.loads(file.read_bytes())
-            return Root(Path(row["repository"]), frozenset(row["keys"]))
+            return Root(Path(row["repository"]), frozenset(map(str, row["keys"])))
         except (OSError, ValueError, KeyError, TypeError):
             return None

@@ -1,5 +1,6 @@
 """Workers that die, lie or shout."""
 
+import psutil
 import pytest
 
 from builder.errors import BuilderError, WorkFailedError
@@ -77,3 +78,91 @@ def test_a_variable_that_workers_fix_is_none(built, monkeypatch):
     built(source)
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     assert {e.kind for e in built(source)} == {"hit"}
+
+
+def test_a_source_that_is_edited_while_it_is_built_is_not_kept(built, tmp_path):
+    edit = "from pathlib import Path\n" + ECHO_SOURCE.replace(
+        "def samples():",
+        "def samples():\n"
+        "    notes = Path(__file__).with_name('notes.txt')\n"
+        "    count = int(notes.read_text())\n"
+        "    __import__('subprocess').run(['sh', '-c', f'echo 7 > {notes}'])\n",
+    ).replace("[5, 6]", "[5, count]")
+    folder = tmp_path / "project" / "models" / "echo"
+    folder.mkdir(parents=True)
+    (folder / "notes.txt").write_text("6")
+    with pytest.raises(WorkFailedError, match="changed while it was being built") as caught:
+        built(edit)
+    assert caught.value.found == "models/echo/notes.txt"
+
+
+def test_a_declared_file_that_is_edited_meanwhile_is_not_kept(built, tmp_path):
+    model = tmp_path / "project" / "models" / "echo" / "model.py"
+    editing = f"from pathlib import Path\nPath({str(model)!r}).write_text('other')\n" + ECHO_SOURCE
+    with pytest.raises(WorkFailedError, match="changed while it was being built") as caught:
+        built(editing)
+    assert caught.value.found == "models/echo/model.py"
+
+
+def test_what_one_source_does_to_the_process_does_not_reach_the_next(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRITON_BUILDER_CACHE", str(tmp_path / "cache"))
+    root = tmp_path / "project"
+    (root / "aside").mkdir(parents=True)
+    (root / "v.txt").write_text("5")
+    (root / "aside" / "v.txt").write_text("9")
+    spoiling = "import os, sys\n" + ECHO_SOURCE.replace(
+        "def samples():",
+        "def samples():\n"
+        f"    os.chdir({str(root / 'aside')!r})\n"
+        "    os.environ['SPOILED'] = '9'\n"
+        "    sys.path.insert(0, '/nowhere')\n"
+        "    np.seterr(all='raise')\n",
+    )
+    asking = "import os, sys\n" + ECHO_SOURCE.replace(
+        "[5, 6]",
+        "[int(open('v.txt').read()), int(os.environ.get('SPOILED', 0)) + sys.path.count('/nowhere')"
+        " + (np.geterr()['divide'] != 'warn')]",
+    )
+    echo(root, "aa", spoiling)
+    echo(root, "bb", asking)
+    here = context(root, None)
+    records = build(here, Options(jobs=1, validate=False)).records
+    from builder.stages import goldens
+
+    outputs = records["reference bb"].outputs["goldens.npz"]
+    answers = goldens.read(here.store.file(outputs))
+    assert answers[1].outputs["y"].tolist() == [[3, 4], [5, 0]]
+
+
+def test_a_file_that_was_looked_for_in_vain_is_an_input(built, tmp_path):
+    source = ECHO_SOURCE.replace(
+        "def samples():",
+        "def samples():\n"
+        "    try:\n        open(__file__ + '.more')\n    except OSError:\n        pass",
+    )
+    built(source)
+    assert {e.kind for e in built(source)} == {"hit"}
+    (tmp_path / "project" / "models" / "echo" / "source.py.more").write_text("more")
+    assert "reference echo" in {e.action for e in built(source) if e.kind == "start"}
+
+
+def test_a_link_that_leads_elsewhere_now_is_a_change(built, tmp_path):
+    folder = tmp_path / "project" / "models" / "echo"
+    for name, text in (("d1", "6"), ("d2", "7")):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "v.txt").write_text(text)
+    (folder / "current").symlink_to("d1")
+    source = "from pathlib import Path\n" + ECHO_SOURCE.replace(
+        "[5, 6]", "[5, int(Path(__file__).with_name('current').joinpath('v.txt').read_text())]"
+    )
+    built(source)
+    assert {e.kind for e in built(source)} == {"hit"}
+    (folder / "current").unlink()
+    (folder / "current").symlink_to("d2")
+    assert "reference echo" in {e.action for e in built(source) if e.kind == "start"}
+
+
+def test_what_a_source_starts_ends_with_the_build(built, tmp_path):
+    built(f"import subprocess\nsubprocess.Popen(['sleep', '54321'])\n{ECHO_SOURCE}")
+    left = [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "54321"]]
+    assert left == []

@@ -32,6 +32,9 @@ def sha(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+INGREDIENTS = {"stage": "s", "params": {}, "files": {}, "inputs": {}, "tools": {}}
+
+
 class StoreMachine(RuleBasedStateMachine):
     """Two users of one store; the model knows what each record and blob ought to be."""
 
@@ -89,7 +92,13 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(who=WHO, key=KEYS, outputs=outputs, reads=st.sets(READS), fact=st.integers(0, 9))
     def keep(self, who: int, key: str, outputs, reads: set[str], fact: int) -> None:
         digests = {read: self.users[who].files.of(self.project / read) for read in sorted(reads)}
-        record = Record(key, outputs, {"fact": fact}, digests, {"stage": "s"})
+        record = Record(
+            key,
+            outputs,
+            {"fact": fact},
+            digests,
+            {"stage": "s", "params": {}, "files": {}, "inputs": {}, "tools": {}},
+        )
         self.users[who].keep(record)
         others = [r for r in self.kept.get(key, []) if r.reads != digests]
         self.kept[key] = [record, *others]

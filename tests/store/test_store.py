@@ -10,6 +10,7 @@ from builder.files import sha256
 from builder.plan.evaluate import Last, Record
 from builder.store.blobs import DamagedError
 from builder.store.digests import FileDigests, code
+from builder.store.gc import Limits, collect
 from builder.store.store import Store
 
 INGREDIENTS = {"stage": "s", "params": {}, "files": {}, "inputs": {}, "tools": {}}
@@ -148,3 +149,47 @@ def test_a_large_file_that_did_not_change_is_not_read(tmp_path):
 def test_the_code_of_a_stage_includes_what_it_imports():
     assert code("builder.stages.python") != code("builder.stages.config")
     assert code("builder.stages.no_such_stage") == code("builder.stages.nor_this_one")
+
+
+@pytest.mark.parametrize("what", ["a folder", "a link to nowhere", "a link to its like"])
+def test_what_is_no_file_is_no_blob(store, tmp_path, what):
+    outputs = taken(store, {"a": b"content"})
+    blob = store.blobs.path(outputs["a"][0])
+    blob.rename(tmp_path / "moved")
+    if what == "a folder":
+        (blob / "inside").mkdir(parents=True)
+    else:
+        blob.symlink_to(tmp_path / ("moved" if what == "a link to its like" else "nowhere"))
+    with pytest.raises(DamagedError):
+        store.give(outputs, tmp_path / "there")
+    assert not blob.exists()
+    assert taken(store, {"a": b"content"}) == outputs
+    store.give(outputs, tmp_path / "there")
+    assert (tmp_path / "there" / "a").read_bytes() == b"content"
+
+
+@pytest.mark.parametrize("torn", ["[]", "{}", "[1]", '[{"key": "k"}]', '{"a": 1}', "null", "\x00"])
+def test_files_of_the_store_that_are_none_are_passed_over(store, torn):
+    kept = record(taken(store, {"a": b"1"}))
+    store.keep(kept)
+    store.history.note("action", kept.key)
+    store.history.save()
+    store.roots.hold(store.project, [kept.key], partial=False)
+    files = [
+        p for part in ("actions", "last", "roots") for p in (store.root / part).rglob("*.json")
+    ]
+    for path in [*files, store.root / "index.json"]:
+        path.write_text(torn)
+    (store.root / "tmp").mkdir(exist_ok=True)
+    (store.root / "tmp" / "stray").write_text("stray")
+    again = Store(store.root, store.project)
+    assert again.find(kept.key) is None
+    assert again.last("action") in (None, Last(kept.key, None))
+    assert list(again.roots) == []
+    again.sweep()
+    collect(again, Limits(age=0))
+
+
+def test_a_pipe_in_a_file_s_place_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert FileDigests(tmp_path / "index.json").of(tmp_path / "pipe") == "missing"

@@ -86,7 +86,7 @@ def observing(place: Place) -> Iterator[Callable[[], Observation]]:
         listing(place.project) as listings,
     ):
         yield lambda: Observation(
-            files=frozenset(record.files()),
+            files=frozenset([*record.files(), *record.others(place.project)]),
             folders=frozenset(listings.folders),
             sought=frozenset(imports.sought),
             foreign=frozenset(imports.foreign),

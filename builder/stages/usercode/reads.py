@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builder.plan.reads import DISTRIBUTION
+from builder.plan.reads import DISTRIBUTION, counts
 from builder.stages.usercode.inotify import opened
 
 if TYPE_CHECKING:
@@ -56,6 +56,20 @@ class Recording:
         }
         sources = {_source_of(path) for path in found}
         return tuple(sorted(path for path in sources if path.is_file()))
+
+    def others(self, project: Path) -> tuple[Path, ...]:
+        """Names in the project that were to be opened and are no file, or lead to one elsewhere.
+
+        What such a link leads to may change without the file changing that it led to.
+        """
+        root = Path(os.path.realpath(project))
+        found = set()
+        for path in self.opened - self.written:
+            plain, real = Path(os.path.normpath(path)), Path(os.path.realpath(path))
+            if (plain != real or not real.exists()) and plain.is_relative_to(root):
+                found.add(plain)
+        names = {path: path.relative_to(root).as_posix() for path in found}
+        return tuple(sorted(p for p, name in names.items() if counts(name) and not _site(p)))
 
 
 _active: list[Recording] = []
@@ -150,6 +164,10 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
     writes = bool((flags or 0) & (os.O_WRONLY | os.O_RDWR))
     for record in _active:
         (record.written if writes else record.opened).add(absolute)
+
+
+def _site(path: Path) -> bool:
+    return not {"site-packages", "dist-packages"}.isdisjoint(path.parts)
 
 
 @functools.cache

@@ -109,6 +109,8 @@ def invoke(source: Function, *args: Any, doing: str, **kwargs: Any) -> tuple[Any
     with observing(source.place) as seen, blaming(source.place, doing):
         seed()
         answer = source.call(*args, **kwargs)
+        if isinstance(answer, list | tuple):
+            answer = list(answer)  # now: one of somebody's own may read files when it is asked
     return answer, source.observed | seen()
 
 
