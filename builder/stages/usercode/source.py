@@ -109,7 +109,7 @@ def invoke(source: Function, *args: Any, doing: str, **kwargs: Any) -> tuple[Any
     with observing(source.place) as seen, blaming(source.place, doing):
         seed()
         answer = source.call(*args, **kwargs)
-        if isinstance(answer, list | tuple):
+        if isinstance(answer, list) and type(answer) is not list:
             answer = list(answer)  # now: one of somebody's own may read files when it is asked
     return answer, source.observed | seen()
 
