@@ -27,7 +27,7 @@ from builder.servers.libpython import PYTHON
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-LAYOUT = 2  # raised when what lies in an installation changes
+LAYOUT = 3  # raised when what lies in an installation changes
 
 
 @dataclass(frozen=True)
@@ -228,11 +228,12 @@ def _install(installation: Installation, pins: Pins) -> None:
 def _leave_repositories_alone(runtime: Path) -> None:
     """Keeps Python models from writing `__pycache__` into the repository that is served.
 
-    The stub starts Python without looking at PYTHONDONTWRITEBYTECODE; `site` it does import.
+    The stub starts Python without looking at PYTHONDONTWRITEBYTECODE; `site` it does import. A
+    `.pth` file and no sitecustomize.py: Debian's Python comes with one, which is found first.
     """
     folder = runtime.parent.parent / "lib" / f"python{PYTHON}" / "site-packages"
-    text = "import sys\n\nsys.dont_write_bytecode = True\n"
-    (folder / "sitecustomize.py").write_text(text, encoding="utf-8")
+    text = "import sys; sys.dont_write_bytecode = True\n"
+    (folder / "no_bytecode.pth").write_text(text, encoding="utf-8")
 
 
 def _pip(command: list[str], packages: list[str]) -> None:
