@@ -30,7 +30,7 @@ def machines(folder, monkeypatch):
 
 def warnings(said):
     """What was said of a remote that is not as it should be."""
-    return [line for line in said if "remote cache" in line and "results" not in line]
+    return [line for line in said if "the remote cache " in line and "uploading" not in line]
 
 
 def tree(root):

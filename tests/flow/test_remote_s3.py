@@ -68,7 +68,7 @@ def test_blobs_that_come_corrupt_or_truncated_are_built_here(proxy, machine, wha
     ran, found, said = machine("warm")
     assert ran == ALL
     assert found == clean
-    assert len(warnings(said)) == 1
+    assert len(warnings(said)) == 1, "\n".join(warnings(said))
     proxy.faults = []
     assert machine("warm")[0] == set()
 
@@ -89,7 +89,7 @@ def test_a_slow_store_is_left_out_and_the_build_goes_on(proxy, machine):
     ran, found, said = machine("warm")
     assert ran == ALL
     assert found == clean
-    assert len(warnings(said)) == 1
+    assert len(warnings(said)) == 1, "\n".join(warnings(said))
 
 
 def test_a_far_store_is_asked_for_many_things_at_once(proxy, machine):
@@ -105,7 +105,7 @@ def test_a_store_that_goes_in_the_middle_of_a_build_costs_one_warning(proxy, mac
     ran, found, said = machine("warm", CHANGED)
     assert {"reference one", "config one"} <= ran <= ALL
     assert len(found) == len(clean)
-    assert len(warnings(said)) == 1
+    assert len(warnings(said)) == 1, "\n".join(warnings(said))
 
 
 def test_two_machines_that_build_the_same_at_once_do_no_harm(bucket, machine, tmp_path):
