@@ -144,7 +144,7 @@ def _pins(release: str) -> Pins:
             found=PYTHON,
             expected=", ".join(pins.pythons),
             fix=f"python{pins.pythons[-1]} -m venv .venv && "
-            ".venv/bin/pip install triton-builder, and use that one",
+            ".venv/bin/pip install 'triton-builder[build]', and use that one",
         )
     return pins
 

@@ -732,7 +732,7 @@ TOOLS = (
     row("code of config", code("builder.stages.config"), CONFIGS, says="builder"),
     row("code of the checks", code("builder.validation.live"), unproven=ALL),
     row("code of the server's driver", code("builder.servers.embedded"), unproven=ALL),
-    row("code of the command line", code("builder.cli")),
+    row("code of the command line", code("builder.cli.main")),
     row(
         "the server's runtime",
         lambda world: world.runtime.update(onnxruntime="9.9"),

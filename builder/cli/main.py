@@ -1,0 +1,121 @@
+"""The command `triton-builder`: its options, its commands, its exit.
+
+Exit codes: 0 done; 1 the work failed; 2 the input is wrong; 3 something needed is missing;
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import io
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from builder import __version__
+from builder.cli import interrupts
+from builder.cli.printing import print_error, print_json
+from builder.errors import BuilderError, InputError, MissingError
+
+COMMANDS = ("init", "check", "plan", "build", "validate", "serve", "gc", "schema")
+"""Each is `command` of the module of its name, imported when it is asked for."""
+
+
+class Commands(click.Group):
+    """The commands, in the order in which they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Their names."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """One of them."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"builder.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="triton-builder")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.option(
+    "--project",
+    "-C",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=Path(),
+    help="The project's folder; found from here upwards by default.",
+)
+@click.pass_context
+def cli(context: click.Context, *, debug: bool, project: Path) -> None:
+    """Build, prove, release and serve NVIDIA Triton model repositories."""
+    context.obj = {"debug": debug, "start": project}
+
+
+def main() -> NoReturn:
+    """The entry point."""
+    interrupts.listen()
+    gc.set_threshold(100_000)  # thousands of specs and records are no garbage: saves a tenth
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "true")  # looking for them takes 20 ms
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without → still shows the rest
+    arguments = [word for word in sys.argv[1:] if word != "--debug"]  # wherever it stands
+    debug, as_json = len(arguments) < len(sys.argv) - 1, "--json" in arguments
+    try:
+        cli(arguments, standalone_mode=False)
+        sys.stdout.flush()
+        sys.exit(0)
+    except BuilderError as e:
+        _fail(e, debug=debug, as_json=as_json)
+    except click.ClickException as e:
+        if as_json:
+            print_json([InputError(e.format_message(), where="command line")])
+        e.show()
+        sys.exit(InputError.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        print("\ninterrupted; what was finished is kept", file=sys.stderr)
+        sys.stdout.flush()
+        os._exit(interrupts.EXIT_CODE)  # all of ours has ended; threads in a slow network have not
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except ModuleNotFoundError as e:
+        if debug or not e.name or e.name.split(".")[0] == "builder":
+            raise
+        _fail(_not_installed(e.name), debug=False, as_json=as_json)
+    except Exception as e:
+        if debug:
+            raise
+        problem = f"{type(e).__name__}: {e}"
+        fix = "a bug of triton-builder; add --debug for the traceback"
+        _fail(BuilderError(problem, fix=fix), debug=False, as_json=as_json)
+
+
+def _not_installed(module: str) -> MissingError:
+    return MissingError(
+        f"the package `{module}` is not installed",
+        fix="pip install 'triton-builder[build]'; for pull, verify and agent alone: "
+        "pip install 'triton-builder[pull]'",
+    )
+
+
+def _fail(error: BuilderError, *, debug: bool, as_json: bool) -> NoReturn:
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
+    if as_json and not hasattr(error, "outcome"):  # else the report has told it already
+        print_json([error])
+    print_error(error)
+    sys.exit(error.exit_code)

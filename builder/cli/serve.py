@@ -1,0 +1,50 @@
+"""Triton on the built repository."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import click
+
+from builder.cli.options import target_option
+from builder.errors import InputError
+
+
+@click.command("serve")
+@target_option
+@click.option("--http-port", type=click.IntRange(1, 65535), help="Default: a free one.")
+@click.option("--grpc-port", type=click.IntRange(1, 65535), help="Default: a free one.")
+@click.option("--metrics-port", type=click.IntRange(1, 65535), help="Default: a free one.")
+@click.option("--verbose", "-v", is_flag=True, help="Show all that the server logs.")
+@click.pass_obj
+def command(  # noqa: PLR0913 - the command's options
+    options: dict[str, Any],
+    *,
+    target: str | None,
+    http_port: int | None,
+    grpc_port: int | None,
+    metrics_port: int | None,
+    verbose: bool,
+) -> None:
+    """Run Triton on the built repository until stopped."""
+    from builder.flow.context import context
+    from builder.repository.manifest import FILE
+    from builder.servers.foreground import serve as run
+    from builder.servers.ports import pick
+    from builder.spec.project import find
+
+    here = context(find(options["start"]), target)
+    if not (here.repository / FILE).is_file():
+        raise InputError(
+            "nothing is built",
+            where=f"repository/{here.target_name}",
+            fix=f"triton-builder build --target {here.target_name}",
+        )
+    given = (http_port, grpc_port, metrics_port)
+    ports = None
+    if any(given):
+        free = pick()
+        ports = (given[0] or free[0], given[1] or free[1], given[2] or free[2])
+    say = functools.partial(print, flush=True)
+    run(here.install(say), here.repository, ports, say, verbose=verbose)
