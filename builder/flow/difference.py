@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
+from builder.errors import BuilderError
 from builder.stages.job import GOLDENS
 
 if TYPE_CHECKING:
@@ -26,8 +28,8 @@ def where(name: str, first: Path, second: Path, graph: Path | None = None) -> st
     """
     kind = name.rpartition("/")[2]
     place = None
-    if kind.endswith(".npz"):
-        place = _npz(kind, first, second)
+    if kind.endswith((".npy", ".npz")):
+        place = _arrays(name, first, second)
     elif kind.endswith(".onnx"):
         place = _onnx(first, second)
     elif not kind.endswith(".data"):
@@ -47,9 +49,12 @@ def _short(value: object) -> str:
 # --- arrays ------------------------------------------------------------------------------
 
 
-def _npz(name: str, first: Path, second: Path) -> str | None:
-    a, b = (_goldens(p) if name == GOLDENS else _arrays(p) for p in (first, second))
-    return _several("array", a, b)
+def _arrays(name: str, first: Path, second: Path) -> str | None:
+    read = _goldens if name == GOLDENS else _loaded
+    try:
+        return _several("array", read(first), read(second))
+    except (BuilderError, OSError, ValueError, EOFError, BadZipFile):  # a model's own file
+        return None
 
 
 def _goldens(path: Path) -> dict[str, Any]:
@@ -63,11 +68,14 @@ def _goldens(path: Path) -> dict[str, Any]:
     }
 
 
-def _arrays(path: Path) -> dict[str, Any]:
+def _loaded(path: Path) -> dict[str, Any]:
     import numpy as np
 
-    with np.load(path, allow_pickle=False) as file:
-        return {f"array `{name}`": file[name] for name in file.files}
+    with path.open("rb") as file:
+        found = np.load(file, allow_pickle=False)
+        if isinstance(found, np.ndarray):
+            return {"array": found}
+        return {f"array `{name}`": found[name] for name in found.files}
 
 
 def _several(what: str, first: Mapping[str, Any], second: Mapping[str, Any]) -> str | None:

@@ -1,26 +1,47 @@
 """Goldens: real example inputs with the reference outputs, and their file.
 
-The file is a plain `.npz` without pickles. Strings are kept as their UTF-8 bytes and
-lengths, since NumPy's own string types drop trailing zeros.
+The file is arrays in NumPy's `.npy` format, one after the other, as `np.save` writes them to an
+open file (numpy.org, "numpy.lib.format"). The first says in JSON what the others are. Nothing
+else is in it, so that its bytes follow from the arrays: an archive would add headers that
+Pythons of one minor version write differently. Strings are kept as their lengths and their
+UTF-8 bytes, since NumPy's own string types drop trailing zeros.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import os
+import tokenize
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
+from numpy.lib import format as numpy_format
 
+from builder.errors import WorkFailedError
 from builder.stages.job import GOLDENS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    Arrays = Mapping[str, np.ndarray[Any, Any]]
+    Array = np.ndarray[Any, Any]
+    Arrays = Mapping[str, Array]
 
 FILE = GOLDENS
+
+_npy: Any = numpy_format
+"""NumPy gives it no types."""
+
+_VERSION = (1, 0)
+"""Of the `.npy` format: the first, which holds whatever a sample may be."""
+
+_NUMBERS = "biufc"
+"""Kinds of dtypes that an array in the file may have: no objects, no records."""
+
+_STRANGE = (ValueError, TypeError, KeyError, SyntaxError, RecursionError, tokenize.TokenError)
+"""What reading something else as our file may raise."""
 
 
 @dataclass(frozen=True)
@@ -36,50 +57,89 @@ class Golden:
 
 def write(path: Path, goldens: Iterable[Golden]) -> None:
     """Writes goldens to one file; equal goldens give equal bytes."""
-    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    arrays: list[Array] = []
     index: list[list[tuple[str, str, str]]] = []
-    for number, golden in enumerate(goldens):
+    for golden in goldens:
         row: list[tuple[str, str, str]] = []
         for side, tensors in (("inputs", golden.inputs), ("outputs", golden.outputs)):
             for name, array in tensors.items():
-                key = f"{number:06d}.{side}.{len(row):03d}"
-                kind = _put(arrays, key, array)
-                row.append((side, name, f"{kind}:{key}"))
+                kind, parts = _parts(array)
+                row.append((side, name, kind))
+                arrays += parts
         index.append(row)
     text = json.dumps(index, ensure_ascii=False).encode()
-    arrays["index"] = np.frombuffer(text, dtype=np.uint8)
-    np.savez(path, **arrays)
+    with path.open("wb") as file:
+        for array in (np.frombuffer(text, np.uint8), *arrays):
+            _npy.write_array(file, array, _VERSION, allow_pickle=False)
 
 
 def read(path: Path) -> list[Golden]:
-    """Reads what `write` wrote."""
-    with np.load(path, allow_pickle=False) as file:
-        goldens = []
-        for row in json.loads(file["index"].tobytes()):
-            sides: dict[str, dict[str, np.ndarray[Any, Any]]] = {"inputs": {}, "outputs": {}}
-            for side, name, place in row:
-                kind, _, key = place.partition(":")
-                sides[side][name] = _get(file, kind, key)
-            goldens.append(Golden(sides["inputs"], sides["outputs"]))
+    """Reads what `write` wrote.
+
+    Raises:
+        WorkFailedError: the file is another one, or not whole.
+    """
+    with path.open("rb") as file:
+        try:
+            return _goldens(file)
+        except _STRANGE as e:
+            raise WorkFailedError(
+                "not a file of goldens",
+                where=str(path),
+                found=str(e) or type(e).__name__,
+                expected="arrays of the .npy format, the first of them an index of the others",
+                fix="build again; if it is the store's, the disk may be failing",
+            ) from e
+
+
+def _goldens(file: BinaryIO) -> list[Golden]:
+    goldens = []
+    for row in json.loads(_next(file, "u1").tobytes()):
+        sides: dict[str, dict[str, Array]] = {"inputs": {}, "outputs": {}}
+        for side, name, kind in row:
+            if not isinstance(name, str) or kind not in ("array", "string"):
+                raise ValueError(f"an index that speaks of a {kind!r} named {name!r}")
+            sides[side][name] = _next(file) if kind == "array" else _texts(file)
+        goldens.append(Golden(sides["inputs"], sides["outputs"]))
+    if file.read(1):
+        raise ValueError("more after the last array")
     return goldens
 
 
-def _put(arrays: dict[str, Any], key: str, array: np.ndarray[Any, Any]) -> str:
-    if array.dtype.kind in "OSU":
-        texts = [t.encode() if isinstance(t, str) else bytes(t) for t in array.ravel().tolist()]
-        arrays[f"{key}.bytes"] = np.frombuffer(b"".join(texts), dtype=np.uint8)
-        arrays[f"{key}.lengths"] = np.array([len(t) for t in texts], np.int64).reshape(array.shape)
-        return "string"
-    arrays[key] = np.ascontiguousarray(array).reshape(array.shape)
-    return "array"
+def _parts(array: Array) -> tuple[str, list[Array]]:
+    """The kind of an array, and the arrays that it is kept as."""
+    if array.dtype.kind not in "OSU":
+        return "array", [np.ascontiguousarray(array).reshape(array.shape)]
+    texts = [t.encode() if isinstance(t, str) else bytes(t) for t in array.ravel().tolist()]
+    lengths = np.array([len(t) for t in texts], np.int64).reshape(array.shape)
+    return "string", [lengths, np.frombuffer(b"".join(texts), np.uint8)]
 
 
-def _get(file: Any, kind: str, key: str) -> np.ndarray[Any, Any]:
-    if kind == "array":
-        return np.asarray(file[key])
-    blob, lengths = file[f"{key}.bytes"].tobytes(), file[f"{key}.lengths"]
+def _texts(file: BinaryIO) -> Array:
+    lengths, blob = _next(file, "i8"), _next(file, "u1").tobytes()
+    if (lengths < 0).any() or lengths.sum() != len(blob):
+        raise ValueError("strings whose lengths are not theirs")
     texts, start = np.empty(lengths.size, dtype=object), 0
     for place, length in enumerate(lengths.ravel().tolist()):
         texts[place] = blob[start : start + length]
         start += length
     return texts.reshape(lengths.shape)
+
+
+def _next(file: BinaryIO, dtype: str | None = None) -> Array:
+    """The next array, if the file has all of it.
+
+    Args:
+        file: where to read.
+        dtype: what it must be made of (`u1`); numbers of any kind if None.
+    """
+    if _npy.read_magic(file) != _VERSION:
+        raise ValueError("another version of the .npy format")
+    shape, fortran, found = _npy.read_array_header_1_0(file)
+    if fortran or found.kind not in _NUMBERS or dtype not in (None, found.str[1:]):
+        raise ValueError(f"an array of {found}{', column by column' if fortran else ''}")
+    count = math.prod(shape)
+    left = os.fstat(file.fileno()).st_size - file.tell()
+    if min(shape, default=0) < 0 or count * found.itemsize > left:
+        raise ValueError(f"an array of {count * found.itemsize} bytes where {left} are left")
+    return np.fromfile(file, found, count).reshape(shape)

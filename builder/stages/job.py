@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-GOLDENS = "goldens.npz"
+GOLDENS = "goldens.npy"
 MODEL = "model.onnx"
 """Names of files that pass from one stage to the next."""
 

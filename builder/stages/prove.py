@@ -90,7 +90,7 @@ def _run(job: Job, asked: Sequence[Golden]) -> tuple[dict[str, Any], list[Golden
     model = (job.inputs["onnx"] / artifact.FILE).resolve()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        questions = folder / "questions.npz"
+        questions = folder / "questions.npy"
         goldens.write(questions, asked)
         command = [str(job.runtime), "-I", str(RUNNER), str(model), str(questions), str(folder)]
         try:

@@ -4,7 +4,7 @@ A plain script for that interpreter, which has NumPy and ONNX Runtime and no `bu
 
     python -I prove_runner.py MODEL GOLDENS RESULT
 
-It loads MODEL, answers every sample of GOLDENS into RESULT/goldens.npz, and says in
+It loads MODEL, answers every sample of GOLDENS into RESULT/goldens.npy, and says in
 RESULT/result.json what it is and how it went. A refusal by ONNX Runtime is a result; any
 other end of the process is not.
 """
@@ -26,6 +26,7 @@ import onnxruntime as ort
 def main(model: Path, samples: Path, result: Path) -> None:
     """Loads, runs, and writes what came of it."""
     goldens = _sibling("goldens")
+    asked = goldens.read(samples)
     facts: dict[str, Any] = {"onnxruntime": ort.__version__, "numpy": np.__version__}
     answers: list[Any] = []
     phase = "load"
@@ -37,7 +38,7 @@ def main(model: Path, samples: Path, result: Path) -> None:
         facts["load_ms"] = round((time.perf_counter() - start) * 1e3, 1)
         facts["inputs"] = {tensor.name: tensor.type for tensor in session.get_inputs()}
         facts["outputs"] = {tensor.name: tensor.type for tensor in session.get_outputs()}
-        for number, golden in enumerate(goldens.read(samples)):
+        for number, golden in enumerate(asked):
             phase = f"sample {number}"
             feed = {
                 name: _text(golden.inputs[name])

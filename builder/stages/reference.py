@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def run(job: Job) -> dict[str, object]:
-    """Writes `goldens.npz`.
+    """Writes `goldens.npy`.
 
     Facts: `samples` (how many), `reads` and `unstable` (see `Observation.facts`), and `note`
     where a model has something to say of itself.

@@ -45,7 +45,7 @@ def stages(count: int) -> Iterator[Stage]:
     """The stages of `generated.project(count)`: goldens, config, and the Python model."""
     for number in range(count):
         name = generated.name(number)
-        goldens, config = f"out/{name}/goldens.npz", f"out/{name}/config.pbtxt"
+        goldens, config = f"out/{name}/goldens.npy", f"out/{name}/config.pbtxt"
         if generated.is_ensemble(number):
             spec = f"ensembles/{name}/ensemble.yaml"
             sources = [f"models/{m}/source.py" for m in generated.members(number)]

@@ -129,7 +129,7 @@ def test_what_one_source_does_to_the_process_does_not_reach_the_next(tmp_path, m
     records = build(here, Options(jobs=1, validate=False)).records
     from builder.stages import goldens
 
-    outputs = records["reference bb"].outputs["goldens.npz"]
+    outputs = records["reference bb"].outputs["goldens.npy"]
     answers = goldens.read(here.store.file(outputs))
     assert answers[1].outputs["y"].tolist() == [[3, 4], [5, 0]]
 

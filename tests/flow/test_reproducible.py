@@ -64,7 +64,7 @@ def differences(tmp_path_factory, patch):
 @pytest.mark.parametrize("name", CHANGING)
 def test_a_sample_that_changes_is_named_with_its_place(differences, name):
     (found,) = differences[name]
-    assert (found.action, found.file) == (f"reference {name}", "goldens.npz")
+    assert (found.action, found.file) == (f"reference {name}", "goldens.npy")
     assert found.where.startswith("sample 0, input `x` [0, ")
     assert found.first[0] != found.second[0]
 
@@ -212,6 +212,21 @@ class TestWhere:
         np.savez(tmp_path / "a.npz", v=np.ones(2), w=np.array([1.0, 0.0]))
         np.savez(tmp_path / "b.npz", v=np.ones(2), w=np.array([1.0, -0.0]))
         assert where("x.npz", tmp_path / "a.npz", tmp_path / "b.npz").startswith("array `w` [1]:")
+
+    def test_one_array_in_a_file(self, tmp_path):
+        from builder.flow.difference import where
+
+        np.save(tmp_path / "a.npy", np.array([1.0, 2.0]))
+        np.save(tmp_path / "b.npy", np.array([1.0, 3.0]))
+        assert where("x.npy", tmp_path / "a.npy", tmp_path / "b.npy").startswith("array [1]: 2.0 ")
+
+    @pytest.mark.parametrize("name", ["goldens.npy", "x.npy", "x.npz", "model/goldens.npy"])
+    def test_a_file_that_is_not_what_it_is_called(self, tmp_path, name):
+        from builder.flow.difference import where
+
+        (tmp_path / "a").write_bytes(b"PK\3\4\0")
+        (tmp_path / "b").write_bytes(b"PK\3\4\1")
+        assert where(name, tmp_path / "a", tmp_path / "b") == "byte 4"
 
     def test_a_byte_of_what_is_no_text(self, tmp_path):
         from builder.flow.difference import where
