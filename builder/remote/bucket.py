@@ -1,4 +1,4 @@
-"""An object store as `obstore` opens it: five requests, each with an end, and errors with a fix.
+"""An object store as `obstore` opens it: a few requests, each with an end, and errors with a fix.
 
 Credentials and endpoints come from the environment, under the names that `object_store` reads:
 
@@ -19,15 +19,18 @@ and HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE for all of them. Nothing is read from t
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import hashlib
 import os
 import re
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Sequence
 
 PART = 8 << 20
 """Bytes of a part of a large object, both ways."""
@@ -35,7 +38,11 @@ PART = 8 << 20
 WIDTH = 8
 """Parts of a large object on their way at once; with `PART`, what one holds in memory."""
 
-RETRIES = 5
+MOST_PARTS = 9_000
+"""Of one upload: S3 takes 10,000."""
+
+LOCK = ".lock"
+"""In a folder that is used as a store: what replacing an object is done under."""
 
 CLIENT = (
     "allow_http",
@@ -60,11 +67,13 @@ class Limits:
             pause for.
         floor: bytes a second that large objects must come or go at, all together: a part is
             given up after `answer` and the time that `WIDTH` of its size take at this rate.
+        retries: how often a request that failed is sent again, within `answer`.
     """
 
     connect: float = 2.0
     answer: float = 10.0
     floor: float = 1 << 20
+    retries: int = 5
 
     def of(self, size: int) -> float:
         """Seconds that bytes may take while others like them take their share of the line."""
@@ -83,6 +92,23 @@ class UnusableError(Exception):
         super().__init__(reason)
         self.reason = reason
         self.fix = fix
+
+
+@dataclass(frozen=True)
+class Object:
+    """A small object: its bytes, and the tag of this state of it."""
+
+    content: bytes
+    tag: str
+
+
+@dataclass(frozen=True)
+class Listed:
+    """An object as a list shows it: path below the store's URL, bytes, time of its last change."""
+
+    path: str
+    size: int
+    modified: datetime
 
 
 class Source(Protocol):
@@ -110,6 +136,7 @@ class Bucket:
 
         self._obstore = obstore
         self._limits = limits
+        self._folder = _folder(url)
         try:
             self._reads, self._writes = _open(url, limits, create=create)
         except (KeyboardInterrupt, SystemExit):
@@ -128,6 +155,19 @@ class Bucket:
 
         content: bytes | None = await self._within(self._limits.answer, ask())
         return content
+
+    async def read(self, path: str, most: int) -> Object | None:
+        """A small object with its tag; None where there is none, or one of more bytes."""
+
+        async def ask() -> Object | None:
+            result = await self._obstore.get_async(self._reads, path)
+            if result.meta["size"] > most:
+                return None
+            content = bytes(await result.bytes_async())
+            return Object(content, _tag_of(result.meta["e_tag"], content, self._folder))
+
+        found: Object | None = await self._within(self._limits.answer, ask())
+        return found
 
     async def size(self, path: str) -> int | None:
         """The size of an object, or None."""
@@ -152,20 +192,108 @@ class Bucket:
         if await self._within(self._limits.of(len(content)), put) is None:
             raise UnusableError("it has no such bucket", NO_BUCKET)
 
-    async def upload(self, path: str, file: Source) -> None:
-        """Puts a large object, in parts; readers see all of it or what was there before.
+    async def create(self, path: str, content: bytes) -> bool:
+        """Puts an object where there is none; False where there is one, whatever it holds.
+
+        An answer that got lost on its way is no riddle: what is there then is read.
+        """
+        if await self._conditional(path, content, "create"):
+            return True
+        there = await self.get(path, len(content))
+        return there == content
+
+    async def replace(self, path: str, content: bytes, tag: str) -> bool:
+        """Replaces an object if it still has this tag; False where somebody was quicker.
+
+        Stores that cannot do it in one step are folders, where a lock stands in.
+        """
+        if self._folder is None:
+            done = await self._conditional(path, content, {"e_tag": tag, "version": None})
+        else:
+            lock = await asyncio.to_thread(_lock, self._folder / LOCK)
+            try:
+                now = await self.read(path, 1 << 30)
+                done = now is not None and now.tag == tag
+                if done:
+                    await self.put(path, content)
+            finally:
+                os.close(lock)
+        return done or await self.get(path, len(content)) == content
+
+    async def list(self, prefix: str = "") -> list[Listed]:
+        """All objects below a path that ends at a slash, in the order of their names."""
+
+        async def ask() -> list[Listed]:
+            found = []
+            async for rows in self._obstore.list(self._reads, prefix or None, chunk_size=1000):
+                found += [Listed(r["path"], r["size"], r["last_modified"]) for r in rows]
+            return found
+
+        rows = await self._within(self._limits.answer * 10, ask()) or []
+        return sorted(rows, key=lambda row: row.path)
+
+    async def delete(self, paths: Sequence[str]) -> None:
+        """Removes objects; those that are not there are no error."""
+        for start in range(0, len(paths), 500):
+            some = list(paths[start : start + 500])
+            if self._folder:
+                for path in some:
+                    await self._within(
+                        self._limits.answer, self._obstore.delete_async(self._writes, path)
+                    )
+            else:
+                await self._within(
+                    self._limits.answer * 4, self._obstore.delete_async(self._writes, some)
+                )
+
+    async def copy(self, source: str, target: str, size: int) -> bool:
+        """Copies an object within the store; False where there is no such source.
+
+        Args:
+            source: its path.
+            target: the copy's path.
+            size: its bytes, which say how long it may take.
+        """
+        done = await self._within(
+            self._limits.of(size), self._give(self._obstore.copy_async, source, target)
+        )
+        return done is not None
+
+    async def _give(self, function: Any, *arguments: str) -> bool:
+        await function(self._writes, *arguments)
+        return True
+
+    async def _conditional(self, path: str, content: bytes, mode: Any) -> bool:
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+        put = self._obstore.put_async(self._writes, path, content, mode=mode, use_multipart=False)
+        try:
+            done = await self._within(self._limits.of(len(content)), put)
+        except UnusableError as e:
+            if isinstance(e.__cause__, AlreadyExistsError | PreconditionError):
+                return False
+            raise
+        if done is None:  # 404: of the bucket, or of the object that was to be replaced
+            if mode == "create":
+                raise UnusableError("it has no such bucket", NO_BUCKET)
+            return False
+        return True
+
+    async def upload(self, path: str, file: Source, size: int) -> None:
+        """Puts a large object of so many bytes, in parts; readers see all of it or what was there.
 
         The file's position tells how far it came. What an upload that was cut off leaves at the
         store is for the bucket's own rule on unfinished uploads.
         """
-        patience = self._limits.of(PART)
+        part = max(PART, -(-size // MOST_PARTS))
+        patience = self._limits.of(part)
         source: Any = file
         put = self._obstore.put_async(
             self._writes,
             path,
             source,
             use_multipart=True,
-            chunk_size=PART,
+            chunk_size=part,
             max_concurrency=WIDTH,
         )
         task = asyncio.ensure_future(self._within(None, put))
@@ -221,7 +349,7 @@ def _open(url: str, limits: Limits, *, create: bool) -> tuple[Any, Any]:
     # the request as a whole has no end of its own: each is given one here, by its size
     options |= {"connect_timeout": timedelta(seconds=limits.connect), "timeout": "1h"}
     retry: Any = {
-        "max_retries": RETRIES,
+        "max_retries": limits.retries,
         "retry_timeout": timedelta(seconds=limits.answer),
         "backoff": {
             "init_backoff": timedelta(milliseconds=100),
@@ -235,6 +363,28 @@ def _open(url: str, limits: Limits, *, create: bool) -> tuple[Any, Any]:
     )
 
 
+def _folder(url: str) -> Path | None:
+    """The folder that a URL names, if it names one."""
+    parts = urlsplit(url)
+    return Path(unquote(parts.path)) if parts.scheme == "file" else None
+
+
+def _tag_of(tag: str | None, content: bytes, folder: Path | None) -> str:
+    """The tag of a state of an object: in a folder, where times may repeat, its content's."""
+    return tag if tag and folder is None else hashlib.sha256(content).hexdigest()
+
+
+def _lock(file: Path) -> int:
+    """A descriptor that holds a lock until it is closed. Waits for it."""
+    handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
+
+
 # --- what errors mean ----------------------------------------------------------------------
 
 BEYOND = "status code: 416|Invalid range|range was invalid"
@@ -242,12 +392,13 @@ BEYOND = "status code: 416|Invalid range|range was invalid"
 
 MISSING_BUCKET = {"NoSuchBucket", "ContainerNotFound"}
 EXPIRED = {"ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired"}
-NO_BUCKET = "make the bucket, or correct remote-cache"
+NO_BUCKET = "make the bucket, or correct the address"
 CREDENTIALS = (
     "check the credentials in the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
     "GOOGLE_SERVICE_ACCOUNT, AZURE_STORAGE_ACCOUNT_NAME and _KEY) and that they may list, read "
     "and, unless read-only, write there"
 )
+FOLDER = "see that the folder can be read and written, and that its disk has room"
 NETWORK = "check the network and the endpoint (AWS_ENDPOINT_URL)"
 
 
@@ -256,6 +407,9 @@ def _unusable(error: BaseException) -> UnusableError:
     brief, _, debug = str(error).partition("\n\nDebug source:")
     if "169.254.169.254" in brief or "metadata.google" in brief:  # where clouds keep them
         return UnusableError("there are no credentials for it", CREDENTIALS)
+    system = re.search(r"([^:]+) \(os error \d+\)", brief)
+    if system and "error sending request" not in brief:
+        return UnusableError(f"its folder fails: {system[1].strip()}", FOLDER)
     status, code = _status(error), _code(error)
     if status or code:
         said = ": ".join(filter(None, (code, _tag(error, "Message")))) or f"status {status}"
@@ -279,7 +433,7 @@ def _answered(status: str, code: str, said: str) -> UnusableError:
         return UnusableError(f"the clocks differ ({said})", "set the clock of this machine")
     if status in {"401", "403"}:
         return UnusableError(f"it refuses the credentials ({said})", CREDENTIALS)
-    return UnusableError(f"it fails ({said})", "see what ails it, or wait; builds go on without it")
+    return UnusableError(f"it fails ({said})", "see what ails it, or wait and try again")
 
 
 def _slow(seconds: float) -> UnusableError:

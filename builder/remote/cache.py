@@ -143,7 +143,7 @@ class Remote:
         from concurrent.futures import CancelledError
 
         from builder.remote.bucket import UnusableError
-        from builder.remote.transfers import SourceError
+        from builder.remote.ends import SourceError
 
         ended = threading.Event()
 
