@@ -22,6 +22,7 @@ LAYERS = (
     ("validation",),
     ("report",),
     ("flow",),
+    ("release",),
     ("console",),
     ("cli",),
     ("__main__",),
