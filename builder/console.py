@@ -115,3 +115,77 @@ class Console:
             )
             self._progress.start()
         return self._progress
+
+
+class Bytes:
+    """Bytes that come or go: a bar on a terminal, a line every few seconds elsewhere.
+
+    Args:
+        verb: what is done with them: `uploading`.
+    """
+
+    EVERY = 5.0
+    """Seconds between two lines."""
+
+    def __init__(self, verb: str) -> None:
+        self._verb = verb
+        self._all = self._done = 0
+        self._progress: Progress | None = None
+        self._start = self._told = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._progress:
+            self._progress.stop()
+
+    def say(self, text: str) -> None:
+        """One line of news."""
+        if self._progress:
+            self._progress.console.print(text, highlight=False, markup=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def total(self, size: int) -> None:
+        """How many there are."""
+        self._all = size
+        if not sys.stderr.isatty():
+            return
+        from rich.console import Console as Terminal
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+
+        self._progress = Progress(
+            TextColumn(self._verb),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            console=Terminal(stderr=True),
+            transient=True,
+        )
+        self._progress.add_task("", total=size)
+        self._progress.start()
+
+    def moved(self, size: int) -> None:
+        """So many more are done."""
+        self._done += size
+        if self._progress:
+            self._progress.advance(self._progress.task_ids[0], size)
+        elif time.monotonic() - self._told > self.EVERY:
+            self._told = time.monotonic()
+            rate = self._done / (self._told - self._start) / 1e6
+            done, everything = self._done / 1e6, self._all / 1e6
+            self.say(f"{self._verb}: {done:,.0f} of {everything:,.0f} MB, {rate:,.0f} MB/s")

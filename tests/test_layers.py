@@ -23,6 +23,7 @@ LAYERS = (
     ("report",),
     ("flow",),
     ("release",),
+    ("deploy",),
     ("console",),
     ("cli",),
     ("__main__",),

@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 the work failed; 2 the input is wrong; 3 something needed 
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import io
@@ -21,7 +22,11 @@ from builder.cli import interrupts
 from builder.cli.printing import print_error, print_json
 from builder.errors import BuilderError, InputError, MissingError
 
-COMMANDS = ("init", "check", "plan", "build", "validate", "serve", "gc", "schema")
+COMMANDS = (
+    *("init", "check", "plan", "build", "validate", "serve"),
+    *("publish", "releases", "promote", "rollback", "pull", "verify"),
+    *("gc", "schema"),
+)
 """Each is `command` of the module of its name, imported when it is asked for."""
 
 
@@ -75,9 +80,7 @@ def main() -> NoReturn:
     try:
         cli(arguments, standalone_mode=False)
         sys.stdout.flush()
-        sys.exit(0)
-    except BuilderError as e:
-        _fail(e, debug=debug, as_json=as_json)
+        _exit(0)
     except click.ClickException as e:
         if as_json:
             print_json([InputError(e.format_message(), where="command line")])
@@ -90,16 +93,24 @@ def main() -> NoReturn:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except ModuleNotFoundError as e:
-        if debug or not e.name or e.name.split(".")[0] == "builder":
-            raise
-        _fail(_not_installed(e.name), debug=False, as_json=as_json)
     except Exception as e:
-        if debug:
+        error = _told(e)
+        if debug and error is not e:
             raise
-        problem = f"{type(e).__name__}: {e}"
-        fix = "a bug of triton-builder; add --debug for the traceback"
-        _fail(BuilderError(problem, fix=fix), debug=False, as_json=as_json)
+        _fail(error, debug=debug, as_json=as_json)
+
+
+def _told(error: Exception) -> BuilderError:
+    """Whatever went wrong, as an error for the user."""
+    if isinstance(error, BuilderError):
+        return error
+    module = (error.name or "") if isinstance(error, ModuleNotFoundError) else ""
+    if module and module.split(".")[0] != "builder":
+        return _not_installed(module)
+    return BuilderError(
+        f"{type(error).__name__}: {error}",
+        fix="a bug of triton-builder; add --debug for the traceback",
+    )
 
 
 def _not_installed(module: str) -> MissingError:
@@ -118,4 +129,18 @@ def _fail(error: BuilderError, *, debug: bool, as_json: bool) -> NoReturn:
     if as_json and not hasattr(error, "outcome"):  # else the report has told it already
         print_json([error])
     print_error(error)
-    sys.exit(error.exit_code)
+    _exit(error.exit_code)
+
+
+def _exit(code: int) -> NoReturn:
+    """Ends the process; without taking Python down where threads of obstore may still use it.
+
+    They let go of what a request held when it is long answered, and a Python that is being taken
+    down aborts the process for it.
+    """
+    if "obstore" in sys.modules:
+        atexit._run_exitfuncs()  # noqa: SLF001 - there is no other way to have them run now
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code)
+    sys.exit(code)

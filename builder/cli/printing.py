@@ -20,6 +20,11 @@ def warn(text: str) -> None:
     print(f"warning: {text}", file=sys.stderr)
 
 
+def tell(text: str) -> None:
+    """One line of news, on standard error: standard output is for results."""
+    print(text, file=sys.stderr, flush=True)
+
+
 def print_json(errors: Sequence[BuilderError] = (), **others: Any) -> None:
     """The one JSON document of a command."""
     flat = [one for e in errors for one in (e.errors if isinstance(e, SeveralError) else (e,))]

@@ -32,6 +32,7 @@ def entries(context: Context, records: Mapping[str, Record]) -> dict[str, ModelE
             spec=digest(_spec(context, plan.name).model_dump(mode="json", exclude={"build"})),
             files=dict(records[plan.config].outputs),
             versions={v.version: _version(v, records, keep) for v in plan.versions},
+            members=_members(context, plan.name),
         )
         for plan in context.graph.models.values()
     }
@@ -54,6 +55,11 @@ def manifest(context: Context, models: Mapping[str, ModelEntry]) -> Manifest:
 
 def _spec(context: Context, name: str) -> Any:
     return context.project.models.get(name) or context.project.ensembles[name]
+
+
+def _members(context: Context, name: str) -> list[str]:
+    ensemble = context.project.ensembles.get(name)
+    return sorted({step.model for step in ensemble.steps}) if ensemble else []
 
 
 def _version(

@@ -208,7 +208,7 @@ class Bucket:
         Stores that cannot do it in one step are folders, where a lock stands in.
         """
         if self._folder is None:
-            done = await self._conditional(path, content, {"e_tag": tag, "version": None})
+            done = await self._conditional(path, content, {"e_tag": tag})
         else:
             lock = await asyncio.to_thread(_lock, self._folder / LOCK)
             try:

@@ -121,7 +121,7 @@ class Transfers:
             arrival = Arrival(place, resume=resume)
             wrong = False
             try:
-                while not arrival.mine():
+                while not arrival.mine():  # noqa: ASYNC110 - another process has it
                     await asyncio.sleep(TICK)
                 await to_its_end(arrival.catch_up)
                 if arrival.there:

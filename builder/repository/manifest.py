@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from builder.errors import WorkFailedError
+from builder.errors import InputError, WorkFailedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
 FILE = "manifest.json"
@@ -51,11 +51,19 @@ class VersionEntry:
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """One Triton model: files beside its versions (config.pbtxt, warm-up data), and these."""
+    """One Triton model: files beside its versions (config.pbtxt, warm-up data), and these.
+
+    Attributes:
+        spec: digest of its spec.
+        files: relative to the model's folder.
+        versions: by the author's name for them.
+        members: the models that it calls, where it is an ensemble.
+    """
 
     spec: str
     files: Outputs
     versions: dict[str, VersionEntry]
+    members: list[str] = field(default_factory=list)
 
     def tree(self) -> Iterator[tuple[str, tuple[str, int]]]:
         """All files, relative to the model's folder."""
@@ -82,6 +90,27 @@ class Manifest:
             for name, content in entry.tree():
                 yield f"{model}/{name}", content
 
+    def only(self, names: Collection[str]) -> Manifest:
+        """The same with these models alone, and the members of their ensembles.
+
+        Raises:
+            InputError: there is no such model.
+        """
+        found, todo = set[str](), list(names)
+        while todo:
+            model = todo.pop()
+            if model not in self.models:
+                raise InputError(
+                    "there is no such model in it",
+                    where=self.digest[:19],
+                    found=model,
+                    expected=", ".join(sorted(self.models)),
+                )
+            if model not in found:
+                found.add(model)
+                todo += self.models[model].members
+        return replace(self, models={n: e for n, e in self.models.items() if n in found})
+
     def encode(self) -> bytes:
         """The manifest's one form."""
         return self._encoded
@@ -91,6 +120,7 @@ class Manifest:
         models = {
             name: {
                 "spec": entry.spec,
+                "members": entry.members,
                 "files": _shown(entry.files),
                 "versions": {
                     version: {**vars(own), "files": _shown(own.files)}
@@ -159,7 +189,8 @@ def _model(entry: Mapping[str, Any]) -> ModelEntry:
         name: VersionEntry(**{**version, "files": _outputs(version["files"])})
         for name, version in entry["versions"].items()
     }
-    return ModelEntry(entry["spec"], _outputs(entry["files"]), versions)
+    members = list(entry.get("members", []))
+    return ModelEntry(entry["spec"], _outputs(entry["files"]), versions, members)
 
 
 def _shown(files: Outputs) -> dict[str, dict[str, str | int]]:

@@ -113,7 +113,7 @@ def load(root: Path) -> Project:
     Raises:
         InputError: something is wrong; SeveralError where more than one thing is.
     """
-    settings = _settings(root)
+    settings = read_settings(root)
     reading = _Reading(root)
     reading.models()
     reading.ensembles()
@@ -195,7 +195,7 @@ class _Reading:
             raise SeveralError.of(self._errors)
 
 
-def _settings(root: Path) -> Settings:
+def read_settings(root: Path) -> Settings:
     table = _table(root) or {}
     document = Document("pyproject.toml [tool.triton-builder]", table, {})
     try:

@@ -49,4 +49,5 @@ class Settings(_Kebab):
     default_target: str = "cpu"
     remote_cache: str | None = None
     remote_cache_read_only: bool = False
+    release_store: str | None = None
     targets: dict[Name, Target] = Field(default_factory=lambda: {"cpu": CPU})

@@ -28,7 +28,9 @@ LOAD = f"reference net, export net, {ABOVE}"
 """What loads `net`."""
 MADE = "int8 net 1.1, prove net 1.0, prove net 1.1"
 ANEW = f"{LOAD}, {MADE}, config net"
-"""What is done when `net` answers otherwise."""
+"""What is done when `net` answers otherwise in `z`: its config has a probe beside it."""
+THROUGH = f"{ANEW}, config pair, config outer"
+"""What is done when it does in `y`, which goes on to the ensembles."""
 EXPORTS = "export net, export aged 1, export aged 2.1"
 PROOFS = "prove net 1.0, prove net 1.1, prove aged 1, prove aged 2.1"
 CONFIGS = ", ".join(
@@ -243,7 +245,9 @@ MODEL_FIELDS = (
     row(
         "task, where it decides the precision",
         both(put(NET, "task", to="text"), put(NET, "versions", "1.0", "precision", to=None)),
-        unproven=OF_NET,
+        "config net",
+        OF_NET,
+        says="tolerance",
     ),
     row(
         "weights: another file of the same bytes",
@@ -257,7 +261,7 @@ MODEL_FIELDS = (
             write("models/net/weights.json", OTHER_WEIGHTS),
             put(NET, "weights_sha256", to=sha256(OTHER_WEIGHTS)),
         ),
-        ANEW,
+        THROUGH,
         OF_NET,
         says="weights.json",
     ),
@@ -296,7 +300,9 @@ MODEL_FIELDS = (
     row(
         "versions.precision",
         put(NET, "versions", "1.1", "precision", to="fp32"),
-        unproven=OF_NET,
+        "config net, config pair, config outer",
+        OF_NET,
+        says="tolerance",
     ),
     row(
         "versions.recipe",
@@ -316,7 +322,8 @@ MODEL_FIELDS = (
     row(
         "versions.weights",
         own_weights("0.75"),
-        "reference aged 2.1, export aged 2.1, prove aged 2.1, config aged, reference outer",
+        "reference aged 2.1, export aged 2.1, prove aged 2.1, config aged, reference outer, "
+        "config outer",
         "aged, outer",
         says="own.txt",
     ),
@@ -331,7 +338,7 @@ MODEL_FIELDS = (
         row(
             f"versions.tolerance {bound}",
             put(NET, "versions", "1.1", "tolerance", to=bound),
-            "int8 net 1.1, prove net 1.1",
+            "int8 net 1.1, prove net 1.1, config net",
             "net",
             says="tolerance",
         )
@@ -360,7 +367,7 @@ MODEL_FIELDS = (
         row(
             f"tolerance {bound}",
             put(NET, "tolerance", to={"cosine": 0.9, **bound}),
-            f"export net, {MADE}",
+            f"export net, {MADE}, config net",
             "net",
             says="tolerance",
         )
@@ -430,9 +437,9 @@ ENSEMBLE_FIELDS = (
     row(
         "steps.version",
         put(PAIR, "steps", 1, "version", to="1.0"),
-        "config pair",
+        "config pair, config outer",
         "pair, outer",
-        says="version",
+        says="tolerance",
     ),
     row("steps.version as a number", put(PAIR, "steps", 1, "version", to="1.1.0")),
     row("steps.version: the default said", put(OUTER, "steps", 1, "version", to="2.1")),
@@ -447,7 +454,13 @@ ENSEMBLE_FIELDS = (
         says="steps",
     ),
     *(
-        row(f"ensemble tolerance {bound}", put(PAIR, "tolerance", to=bound), unproven="pair")
+        row(
+            f"ensemble tolerance {bound}",
+            put(PAIR, "tolerance", to=bound),
+            "config pair",
+            "pair",
+            says="tolerance",
+        )
         for one in BOUNDS
         for bound in (one, {"outputs": {"Y": one}})
     ),
@@ -464,6 +477,7 @@ SETTINGS_FIELDS = (
     ),
     row("remote-cache", settings('remote-cache = "file:///nowhere"')),
     row("remote-cache-read-only", settings("remote-cache-read-only = true")),
+    row("release-store", settings('release-store = "file:///nowhere"')),
     row(
         "targets.triton",
         edit("pyproject.toml", "24.10", "24.04"),
@@ -531,14 +545,14 @@ SOURCES = (
     row(
         "a vocabulary of other words",
         write("models/net/vocabulary.txt", "3.0"),
-        ANEW,
+        THROUGH,
         OF_NET,
         says="vocabulary.txt",
     ),
     row(
         "a file that a listing would now show",
         write("models/net/tables/b.txt", "1.0"),
-        ANEW,
+        THROUGH,
         OF_NET,
         says="the list of files in models/net/tables",
     ),
@@ -610,7 +624,7 @@ SOURCES = (
     row(
         "other samples of an ensemble",
         edit("models/scale/samples.py", "(1, 2)", "(1, 3)"),
-        f"reference scale, config scale, {ABOVE}",
+        f"reference scale, config scale, {ABOVE}, config pair, config outer",
         OF_SCALE,
         says="samples.py",
     ),
@@ -664,7 +678,7 @@ FORM = (
     row(
         "the order of outputs, which a tuple is matched by",
         reordered(NET, "outputs"),
-        ANEW,
+        THROUGH,
         OF_NET,
         says="outputs",
     ),
@@ -743,7 +757,7 @@ TOOLS = (
     row(
         "an environment variable that a source reads",
         lambda world: world.environment.update(NET_SCALE="1"),
-        ANEW,
+        THROUGH,
         OF_NET,
         says="NET_SCALE",
     ),

@@ -1,0 +1,65 @@
+"""Bringing a release into a folder that Triton serves."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import click
+
+from builder.cli.options import json_option
+from builder.cli.printing import print_json
+from builder.cli.stores import release_store, signature_check, store_option, verify_option
+from builder.console import Bytes
+
+
+@click.command("pull")
+@click.argument("name", metavar="CHANNEL|RELEASE")
+@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@store_option
+@click.option(
+    "--models", metavar="M,…", help="These models only, with the members of their ensembles."
+)
+@click.option(
+    "--cache",
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar="TRITON_BUILDER_PULL_CACHE",
+    show_envvar=True,
+    help="A folder of files that pods of a node share; default: one beside DIR.",
+)
+@verify_option
+@json_option
+@click.pass_obj
+def command(  # noqa: PLR0913 - the command's options
+    options: dict[str, Any],
+    *,
+    name: str,
+    folder: Path,
+    store: str | None,
+    models: str | None,
+    cache: Path | None,
+    verify_key: Path | None,
+    as_json: bool,
+) -> None:
+    """Bring DIR to a release: every byte verified, swapped in at one go."""
+    from builder.release import pull
+
+    where = release_store(options, store)
+    with Bytes("pulling") as progress:
+        how = pull.Options(
+            models=[m.strip() for m in (models or "").split(",") if m.strip()],
+            cache=cache,
+            check=signature_check(verify_key),
+            say=progress.say,
+            total=progress.total,
+            moved=progress.moved,
+        )
+        done = asyncio.run(pull.pull(where, name, folder, how))
+    if as_json:
+        print_json(**vars(done), folder=str(folder), store=where.url)
+    elif done.changed:
+        came, size = done.downloaded / 1e6, done.size / 1e6
+        print(f"{folder} is {done.release} ({came:,.1f} of {size:,.1f} MB downloaded)")
+    else:
+        print(f"{folder} is up to date ({done.release[:19]})")

@@ -1,0 +1,86 @@
+"""Which release store a command works on, and which key it trusts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from builder.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from builder.release.store import Release, ReleaseStore
+
+VARIABLE = "TRITON_BUILDER_RELEASE_STORE"
+
+store_option = click.option(
+    "--store",
+    metavar="URL",
+    help="The release store: s3://bucket/prefix, gs://, az://, file:///folder; default: "
+    f"${VARIABLE}, then release-store in pyproject.toml, then the project's folder releases/.",
+)
+verify_option = click.option(
+    "--verify-key",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    envvar="TRITON_BUILDER_VERIFY_KEY",
+    show_envvar=True,
+    help="A public key in PEM; what it did not sign is refused.",
+)
+
+
+def release_store(
+    options: dict[str, Any], url: str | None, *, create: bool = False
+) -> ReleaseStore:
+    """The store that an option, the environment or the project names.
+
+    Raises:
+        InputError: none does, or the address is none.
+    """
+    from builder.release.store import ReleaseStore
+
+    own = url or os.environ.get(VARIABLE)
+    try:
+        return ReleaseStore(own or _projects(options["start"]), create=create)
+    except InputError as e:
+        e.where = e.where or ("--store" if url else f"${VARIABLE}" if own else "release-store")
+        raise
+
+
+def _projects(start: Path) -> str:
+    from builder.spec.project import find, read_settings
+
+    try:
+        root = find(start)
+    except InputError as e:
+        raise InputError(
+            "no release store is named",
+            expected="an address like s3://bucket/prefix",
+            fix=f"give --store URL, or set ${VARIABLE}; or change into a project",
+        ) from e
+    return read_settings(root).release_store or (root / "releases").resolve().as_uri()
+
+
+def signature_check(key: Path | None) -> Callable[[Release, bytes | None], None] | None:
+    """What refuses a release that a key did not sign; None where no key is given."""
+    if key is None:
+        return None
+    trusted = key
+
+    def check(release: Release, signature: bytes | None) -> None:
+        from builder.errors import WorkFailedError
+        from builder.release.attest.signing import verify
+
+        if signature is None:
+            raise WorkFailedError(
+                "the release is not signed",
+                where=release.name[:19],
+                expected=f"a signature by the key in {trusted}",
+                fix="triton-builder publish --sign-key KEY, where it was built",
+            )
+        verify(signature, release.content, trusted)
+
+    return check

@@ -1,0 +1,138 @@
+"""A published version never changes: which bytes it is, is claimed once and for ever.
+
+A claim names the release that made it. One whose release never came to be (its publisher died
+between claim and manifest) may be taken over, after a while in which nobody could still be at it.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from builder.errors import BuilderError, SeveralError, WorkFailedError
+from builder.release import layout
+from builder.release.store import SMALL
+from builder.remote.tasks import together
+
+if TYPE_CHECKING:
+    from builder.release.store import Release, ReleaseStore
+    from builder.repository.manifest import ModelEntry
+
+ENSEMBLE = "ensemble"
+CONFIG = "config.pbtxt"
+
+ABANDONED = timedelta(minutes=15)
+"""No publication takes so long between its claims and its manifest: some small requests."""
+
+
+async def check(store: ReleaseStore, release: Release) -> None:
+    """Refuses a release that gives a published version other bytes.
+
+    Raises:
+        WorkFailedError: it does.
+    """
+    await _each(store, release, write=False)
+
+
+async def stake(store: ReleaseStore, release: Release) -> None:
+    """Claims every version of a release, at one go with the check.
+
+    Raises:
+        WorkFailedError: somebody was quicker, with other bytes.
+    """
+    await _each(store, release, write=True)
+
+
+def bytes_of(entry: ModelEntry, version: str) -> dict[str, str]:
+    """What a version's bytes are: digest by file. An ensemble is what its config says."""
+    own = entry.versions[version]
+    files = {name: digest for name, (digest, _) in own.files.items()}
+    if own.precision == ENSEMBLE:
+        files[f"../{CONFIG}"] = entry.files[CONFIG][0]
+    return files
+
+
+async def _each(store: ReleaseStore, release: Release, *, write: bool) -> None:
+    wrong = await together(
+        _one(store, release, model, version, write=write)
+        for model, entry in release.manifest.models.items()
+        for version in entry.versions
+    )
+    errors = [error for error in wrong if error]
+    if errors:
+        raise SeveralError.of(errors)
+
+
+async def _one(
+    store: ReleaseStore, release: Release, model: str, version: str, *, write: bool
+) -> BuilderError | None:
+    manifest = release.manifest
+    path = layout.claim(manifest.target, model, version)
+    files = bytes_of(manifest.models[model], version)
+    content = json.dumps(
+        {
+            "schema": 1,
+            "release": release.name,
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "files": files,
+        },
+        indent=2,
+    ).encode()
+    there = await store.ask(store.bucket.read(path, SMALL))
+    if there is None:
+        if not write or await store.ask(store.bucket.create(path, content)):
+            return None
+        there = await store.ask(store.bucket.read(path, SMALL))
+        if there is None:
+            return _refused(store, path, {}, model, version, files)
+    claim = _decode(there.content)
+    if claim.get("files") == files:
+        return None
+    if await _abandoned(store, claim) and (
+        not write or await store.ask(store.bucket.replace(path, content, there.tag))
+    ):
+        return None
+    return _refused(store, path, claim, model, version, files)
+
+
+async def _abandoned(store: ReleaseStore, claim: dict[str, Any]) -> bool:
+    """Whether the release that made a claim never came to be, and cannot any more."""
+    try:
+        age = datetime.now(UTC) - datetime.fromisoformat(claim["at"])
+        release = str(claim["release"])
+    except (KeyError, ValueError, TypeError):
+        return False
+    if age < ABANDONED or await store.has(release):
+        return False
+    return await store.ask(store.bucket.size(layout.gone(release))) is None
+
+
+def _decode(content: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(content)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _refused(  # noqa: PLR0913 - what the message says
+    store: ReleaseStore,
+    path: str,
+    claim: dict[str, Any],
+    model: str,
+    version: str,
+    files: dict[str, str],
+) -> WorkFailedError:
+    before = claim.get("files") or {}
+    names = sorted(n for n in before.keys() | files.keys() if before.get(n) != files.get(n))
+    return WorkFailedError(
+        f"{model} {version} was published before, with other bytes",
+        where=f"{store.url}/{path}",
+        found=", ".join(n.removeprefix("../") for n in names[:3]) + " differ"
+        if before
+        else "a claim that says nothing",
+        expected=f"the bytes of release {str(claim.get('release'))[:19]}",
+        fix=f"give it a new version in models/{model}/model.yaml "
+        f"(ensembles/{model}/ensemble.yaml): a published version never changes",
+    )

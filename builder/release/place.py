@@ -1,0 +1,172 @@
+"""A folder that releases are pulled into, and what lies beside it.
+
+DIR                      the tree, with its manifest.json; read-only files
+.DIR.pull/lock           held by whoever changes DIR
+.DIR.pull/blobs/         files by digest, unless a cache for the whole node is named
+.DIR.pull/state.json     what DIR holds, and how its files looked when they were verified
+.DIR.new-…               a tree that is being made
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from builder.errors import InputError, WorkFailedError
+from builder.files import disk_errors, remove_tree, write_atomically
+from builder.release import layout
+from builder.release.store import read
+from builder.repository import manifest as manifests
+from builder.repository import swap
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from builder.release.store import Release
+    from builder.repository.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class State:
+    """What a folder was last found to hold.
+
+    Attributes:
+        release: the release, or "".
+        models: its models that are here.
+        marks: by file, how it looked when it was verified: inode, size, time of change in ns.
+            Not the time of its status: that changes with every hard link.
+    """
+
+    release: str = ""
+    models: tuple[str, ...] = ()
+    marks: Mapping[str, list[int]] = field(default_factory=dict)
+
+
+class Place:
+    """A folder that releases are pulled into.
+
+    Args:
+        folder: the folder that Triton is given.
+        cache: a folder of files by digest that pods of a node share; one beside `folder` if None.
+
+    Raises:
+        InputError: something else lies there, or it is a mount point.
+    """
+
+    def __init__(self, folder: Path, cache: Path | None = None) -> None:
+        self.folder = folder.absolute()
+        self.shared = cache is not None
+        self._work = self.folder.with_name(f".{self.folder.name}.pull")
+        self._cache = cache.absolute() if cache else self._work
+        swap.check_ours(self.folder)
+        if self.folder.is_mount():
+            raise InputError(
+                "a mount point cannot be swapped",
+                where=str(self.folder),
+                expected="a folder below it",
+                fix=f"pull into {self.folder / 'repository'}, and give Triton that",
+            )
+
+    def blob(self, digest: str) -> Path:
+        """Where a file lies by its digest."""
+        return self._cache / layout.blob(digest)
+
+    @contextmanager
+    def claim(self, say: Callable[[str], None]) -> Iterator[None]:
+        """Holds the only right to change the folder; waits while another process has it."""
+        with disk_errors(self.folder.parent):
+            self._work.mkdir(parents=True, exist_ok=True)
+            lock = os.open(self._work / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say(f"another process changes {self.folder.name}; waiting for it")
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            swap.sweep(self.folder)
+            yield
+        finally:
+            os.close(lock)
+
+    def holds(self, release: Release, manifest: Manifest) -> bool:
+        """Whether all of it is there already, each file as it looked when it was verified."""
+        state = self._state()
+        if (state.release, state.models) != (release.name, tuple(sorted(manifest.models))):
+            return False
+        digests = {name: digest for name, (digest, _) in manifest.tree()}
+
+        def seen(path: Path) -> str:
+            name = path.relative_to(self.folder).as_posix()
+            return digests[name] if state.marks.get(name) == mark(path) else "changed"
+
+        try:
+            there = (self.folder / manifests.FILE).read_bytes()
+            return there == release.content and not swap.differences(self.folder, manifest, seen)
+        except OSError:
+            return False
+
+    def verified(self) -> dict[str, Path]:
+        """Files of the present tree, by digest, that look as they did when they were verified."""
+        state = self._state()
+        try:
+            present = read((self.folder / manifests.FILE).read_bytes(), manifests.FILE)
+        except (OSError, WorkFailedError):
+            return {}
+        if state.release != present.name:
+            return {}
+        return {
+            digest: self.folder / name
+            for name, (digest, _) in present.manifest.tree()
+            if (known := state.marks.get(name)) and known == mark(self.folder / name)
+        }
+
+    def exchange(self, tree: Path, release: Release, manifest: Manifest) -> None:
+        """Puts a tree in the folder's place; what was there then lies where the tree was."""
+        marks = {name: mark(tree / name) for name, _ in manifest.tree()}
+        with disk_errors(self.folder.parent):
+            for folder, _, _ in os.walk(tree):
+                _sync(folder)
+            swap.exchange(tree, self.folder)
+        value = {"release": release.name, "models": sorted(manifest.models), "marks": marks}
+        write_atomically(self._work / "state.json", json.dumps(value).encode())
+
+    def tidy(self, manifest: Manifest) -> None:
+        """Drops files of other releases from a cache that is the folder's own."""
+        if self.shared:
+            return
+        keep = {digest for _, (digest, _) in manifest.tree()}
+        for folder in (self._cache / layout.BLOBS / "sha256").glob("*"):
+            for file in folder.iterdir():
+                if file.name not in keep:
+                    file.unlink(missing_ok=True)
+            if not any(folder.iterdir()):
+                remove_tree(folder)
+
+    def _state(self) -> State:
+        try:
+            value = json.loads((self._work / "state.json").read_bytes())
+            return State(value["release"], tuple(value["models"]), value["marks"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return State()
+
+
+def mark(path: Path) -> list[int] | None:
+    """How a file looks from outside; None where there is none."""
+    try:
+        stat = path.lstat()
+    except OSError:
+        return None
+    return [stat.st_ino, stat.st_size, stat.st_mtime_ns]
+
+
+def _sync(folder: str) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

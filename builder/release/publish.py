@@ -1,0 +1,182 @@
+"""A repository becomes a release: its files first, what is attested of it, its manifest last.
+
+Until the manifest is there, there is no release; and once it is, everything that it names is. A
+publication that was cut off is begun again, and finds what had come to the store already. One of
+a release that is there uploads what the store has lost since.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from builder.errors import InputError, WorkFailedError
+from builder.release import claims, layout, tree
+from builder.release.store import read
+from builder.remote.bucket import UnusableError
+from builder.remote.ends import SourceError
+from builder.remote.transfers import Transfers
+from builder.repository import manifest as manifests
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from builder.release.store import Release, ReleaseStore
+    from builder.repository.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to publish.
+
+    Attributes:
+        attest: what to put beside the manifest, by kind (see `layout.KINDS`).
+        tree: also lay the release out as plain files, for readers that know no manifest.
+        say: told in a line what goes on.
+        total: told how many bytes the release has.
+        moved: told of bytes that went, or were there.
+    """
+
+    attest: Mapping[str, Callable[[Release], bytes]] = field(default_factory=dict)
+    tree: bool = False
+    say: Callable[[str], None] = lambda _: None
+    total: Callable[[int], None] = lambda _: None
+    moved: Callable[[int], None] = lambda _: None
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a publication came to.
+
+    Attributes:
+        release: `sha256:<hex>`.
+        target: the target that it is for.
+        new: False where the store had it already.
+        uploaded: bytes of files that went to the store.
+        size: bytes of all files of the release.
+    """
+
+    release: str
+    target: str
+    new: bool
+    uploaded: int
+    size: int
+
+
+async def publish(repository: Path, store: ReleaseStore, options: Options) -> Published:
+    """Publishes a repository.
+
+    Raises:
+        InputError: there is none, or a version in it has no passing verdict.
+        WorkFailedError: a file is not as it was built, or a version was published before with
+            other bytes.
+        MissingError: the store cannot be used.
+    """
+    release = proven(repository)
+    blobs = _blobs(repository, release.manifest)
+    size = sum(size for _, size in blobs.values())
+    options.total(size)
+    if options.tree:
+        tree.check(release)
+    async with store.under_way(release.name, release.content, options.say):
+        new = not await store.has(release.name)
+        if new:
+            await claims.check(store, release)
+        uploaded = await _upload(store, repository, blobs, options.moved)
+        if new:
+            await claims.stake(store, release)
+        for kind, attest in options.attest.items():
+            path = layout.attestation(release.name, kind)
+            await store.ask(store.bucket.put(path, attest(release)))
+        if new:
+            await store.ask(store.bucket.create(layout.manifest(release.name), release.content))
+            await store.delete([layout.gone(release.name)])
+        if options.tree:
+            await tree.lay_out(store, release, repository)
+    return Published(release.name, release.manifest.target, new, uploaded, size)
+
+
+def proven(repository: Path) -> Release:
+    """What a repository is as a release.
+
+    Raises:
+        InputError: nothing is built there, or a version has no passing verdict.
+    """
+    place = f"{repository.parent.name}/{repository.name}"
+    try:
+        content = (repository / manifests.FILE).read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as e:
+        raise InputError(
+            "nothing is built here",
+            where=place,
+            expected=f"a repository with its {manifests.FILE}",
+            fix="triton-builder build",
+        ) from e
+    release = read(content, f"{place}/{manifests.FILE}")
+    unproven = [
+        f"{model} {version}: {own.verdict.get('reason', 'a check failed')}"
+        for model, entry in release.manifest.models.items()
+        for version, own in entry.versions.items()
+        if own.verdict.get("passed") is not True
+    ]
+    if unproven or not release.manifest.models:
+        raise InputError(
+            "not every version here has a passing verdict",
+            where=place,
+            found="; ".join(unproven[:5]) or "no model at all",
+            expected="a repository that was proven on a live server",
+            fix="triton-builder build, without --no-validate",
+        )
+    return release
+
+
+def _blobs(repository: Path, manifest: Manifest) -> dict[str, tuple[Path, int]]:
+    """Where each file's bytes lie here, by digest, with their size.
+
+    Raises:
+        WorkFailedError: a file is not there, or has another size.
+    """
+    blobs = {}
+    for name, (digest, size) in manifest.tree():
+        path = repository / name
+        try:
+            found: object = path.stat().st_size
+        except OSError as e:
+            found = e.strerror
+        if found != size:
+            raise _changed(repository, name, f"{found}", f"{size} bytes")
+        blobs[digest] = (path, size)
+    return blobs
+
+
+async def _upload(
+    store: ReleaseStore,
+    repository: Path,
+    blobs: Mapping[str, tuple[Path, int]],
+    moved: Callable[[int], None],
+) -> int:
+    """Brings the files there that are not; how many bytes went.
+
+    Raises:
+        WorkFailedError: a file here does not have its digest; it does not go.
+    """
+    transfers = Transfers(store.bucket, moved)
+    try:
+        return await transfers.give((digest, path) for digest, (path, _) in blobs.items())
+    except SourceError as e:
+        path = blobs[str(e)][0]
+        name = path.relative_to(repository).as_posix()
+        raise _changed(repository, name, "other bytes", f"sha256 {e}") from e
+    except UnusableError as e:
+        raise store.unusable(e) from e
+
+
+def _changed(repository: Path, name: str, found: str, expected: str) -> WorkFailedError:
+    return WorkFailedError(
+        "a file is not as it was built",
+        where=f"{repository.parent.name}/{repository.name}/{name}",
+        found=found,
+        expected=expected,
+        fix="triton-builder build, which puts it right; nothing was published",
+    )
