@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING
 import pytest
 from filelock import FileLock
 
+from tests import debian
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -259,14 +261,10 @@ def root_file_system(cache: Path) -> Path:
 
 
 def _make(root: Path) -> None:
-    if not shutil.which("debootstrap"):
-        _try("apt-get", "update")
-        _try("apt-get", "install", "--yes", "--no-install-recommends", "debootstrap")
     unfinished = root.with_name(f"{root.name}.unfinished")
     if unfinished.exists():
         shutil.rmtree(unfinished)
-    include = "--include=ca-certificates,curl,python3-minimal"
-    _try("debootstrap", "--variant=minbase", include, SUITE, str(unfinished), *_mirror())
+    debian.bootstrap(unfinished, SUITE, ("ca-certificates", "curl", "python3-minimal"))
     (unfinished / "usr/sbin/policy-rc.d").write_text("#!/bin/sh\nexit 101\n")  # starts no services
     (unfinished / "usr/sbin/policy-rc.d").chmod(0o755)
     (unfinished / "ceph").mkdir()
@@ -274,30 +272,8 @@ def _make(root: Path) -> None:
     install = f"DEBIAN_FRONTEND=noninteractive apt-get install {options} {' '.join(PACKAGES)}"
     script = f'mount --rbind /dev "$0/dev" && chroot "$0" sh -c "{install} && apt-get clean"'
     mounts = ("unshare", "--mount", "--pid", "--fork", f"--mount-proc={unfinished}/proc")
-    _try(*mounts, "sh", "-c", script, str(unfinished))
+    debian.run(*mounts, "sh", "-c", script, str(unfinished))
     unfinished.rename(root)
-
-
-def _mirror() -> list[str]:
-    """Where this machine gets Debian from, if from one place; else debootstrap's own default."""
-    rows = subprocess.run(
-        ["apt-get", "indextargets", "--format", "$(ORIGIN) $(REPO_URI)", "Created-By: Packages"],
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.splitlines()
-    places = {row.split()[1] for row in rows if row.startswith("Debian ")}
-    return sorted(p for p in places if p.rstrip("/").endswith("/debian"))[:1]
-
-
-def _try(*command: str) -> None:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=_env())
-    except FileNotFoundError:
-        pytest.skip(f"no {command[0]} here")
-    if done.returncode:
-        tail = "\n".join((done.stdout + done.stderr).splitlines()[-5:])
-        pytest.skip(f"no root file system for Ceph: {' '.join(command[:2])}: {tail}")
 
 
 @pytest.fixture(scope="session")

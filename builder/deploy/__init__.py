@@ -1,0 +1,1 @@
+"""What runs a release in a cluster: Kubernetes manifests, and the image that pods pull with."""

@@ -1,0 +1,145 @@
+"""Images that the tests run, made on the spot: nothing is fetched from an image registry.
+
+`debian` is a root file system with Python. `tritonserver` has what the embedded server has, in the
+places where NVIDIA's image has it; `puller` is what pods pull releases with, built from the
+container file that ships.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from filelock import FileLock
+
+from builder.servers.embedded import BACKENDS
+from tests import debian as system
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from builder.servers.install import Installation
+    from tests.containers.engine import Engine
+
+REPOSITORY = "localhost/triton-builder-tests"
+SUITE, PYTHON = "bookworm", (3, 11)
+INCLUDE = ("ca-certificates", "libpython3.11", "python3", "python3-venv")
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+ROOT = Path(__file__).parents[2]
+TRITON = f"""\
+ARG BASE
+FROM $BASE
+ARG PACKAGES=/usr/local/lib/python3.11/dist-packages
+COPY --from=installation server/bin /opt/tritonserver/bin
+COPY --from=installation server/lib /opt/tritonserver/lib
+COPY --from=installation server/backends /opt/tritonserver/backends
+COPY --from=installation runtime/lib/python3.11/site-packages $PACKAGES
+COPY --from=backends . /opt/tritonserver/backends
+RUN rm -f /opt/tritonserver/lib/libpython3.11.so.1.0 && useradd --uid 1000 triton-server
+ENV PATH=/opt/tritonserver/bin:{PATH} LD_LIBRARY_PATH=/opt/tritonserver/lib
+WORKDIR /opt/tritonserver
+"""
+"""Where things are in NVIDIA's image; its Python too has its packages among the system's own."""
+
+
+def debian(engine: Engine) -> str:
+    """A Debian with Python and nothing else; made in a minute where there is none yet."""
+    image = f"{REPOSITORY}/debian:{SUITE}-{_digest([' '.join(INCLUDE).encode()])}"
+    with FileLock(engine.data / "debian.lock"):
+        if engine.has(image):
+            return image
+        with tempfile.TemporaryDirectory(dir=engine.data) as scratch:
+            root, archive = Path(scratch, "root"), Path(scratch, "root.tar")
+            system.bootstrap(root, SUITE, INCLUDE)
+            shutil.rmtree(root / "var/cache/apt")
+            system.run("tar", "--create", "--file", str(archive), "--directory", str(root), ".")
+            engine("import", "--change", f"ENV PATH={PATH}", str(archive), image)
+    return image
+
+
+def tritonserver(engine: Engine, installation: Installation) -> str:
+    """The embedded server as a container's; made in half a minute where it is not yet."""
+    if sys.version_info[:2] != PYTHON:
+        pytest.skip(f"the server's stub is for this Python, and Debian 12 has {PYTHON}")
+    sources = [TRITON.encode(), installation.root.name.encode(), *_contents(BACKENDS)]
+    base = debian(engine)
+    image = f"{REPOSITORY}/tritonserver:{installation.release}-{_digest([base.encode(), *sources])}"
+    contexts = {"installation": installation.root, "backends": BACKENDS}
+    return _built(engine, image, TRITON, base, contexts)
+
+
+def puller(engine: Engine) -> str:
+    """What pods pull releases with, out of this checkout and the container file that ships."""
+    containerfile = ROOT / "builder" / "deploy" / "Containerfile"
+    sources = [*_contents(ROOT / "builder"), (ROOT / "pyproject.toml").read_bytes()]
+    base = debian(engine)
+    image = f"{REPOSITORY}/pull:{_digest([base.encode(), *sources])}"
+    wheels = ROOT  # replaced below where the image has to be made
+    with FileLock(engine.data / "wheels.lock"), tempfile.TemporaryDirectory() as scratch:
+        if not engine.has(image):
+            wheels = Path(scratch)
+            _wheels(wheels)
+        return _built(engine, image, containerfile.read_text(), base, {}, wheels)
+
+
+def _wheels(folder: Path) -> None:
+    """What goes into `puller`, by this machine's own pip: whatever index it is set up for."""
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
+    constraints = ("--constraint", str(ROOT / "constraints.txt"))
+    target = ("--wheel-dir", str(folder / "wheels"))
+    subprocess.run([*pip, "wheel", *constraints, *target, f"{ROOT}[pull]"], check=True)
+
+
+def _built(
+    engine: Engine,
+    image: str,
+    containerfile: str,
+    base: str,
+    contexts: dict[str, Path],
+    context: Path | None = None,
+) -> str:
+    with FileLock(engine.data / "build.lock"), tempfile.TemporaryDirectory() as empty:
+        if not engine.has(image):
+            engine(
+                "build",
+                "--network=none",
+                f"--build-arg=BASE={base}",
+                *(f"--build-context={name}={path}" for name, path in contexts.items()),
+                f"--tag={image}",
+                "--file=-",
+                str(context or empty),
+                stdin=containerfile.encode(),
+            )
+            _drop_older(engine, image)
+    return image
+
+
+def _drop_older(engine: Engine, image: str) -> None:
+    """Images of the same name that earlier states of the checkout made, and the stages of builds;
+    not those in use.
+    """
+    name = image.rpartition(":")[0]
+    for other in engine("images", "--format", "{{.Repository}}:{{.Tag}}", name).split():
+        if other != image:
+            engine.attempt("rmi", other)
+    engine.attempt("image", "prune", "--force")
+
+
+def _contents(folder: Path) -> Iterable[bytes]:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            yield str(path.relative_to(folder)).encode()
+            yield path.read_bytes()
+
+
+def _digest(parts: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.hexdigest()[:12]
