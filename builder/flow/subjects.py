@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from builder.spec.tolerance import resolve
 from builder.stages import goldens
 from builder.stages.heldout import LABELS
 from builder.stages.job import GOLDENS
+from builder.triton import probe
 from builder.validation.subject import AccuracyGate, Subject, VersionSubject
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from builder.spec.model import ModelSpec
     from builder.spec.tolerance import Precision, Tolerance
     from builder.stages.goldens import Golden
+    from builder.triton.probe import Probe
 
 
 def subjects(
@@ -53,7 +56,8 @@ def _model(
                 spec.accuracy.output,
                 spec.accuracy.top1[precision],
             )
-        versions.append(_version(context, version, records, spec.outputs, layers, gate))
+        found = _version(context, version, records, spec.outputs, layers, gate)
+        versions.append(replace(found, probe=_probe(tree / plan.name, version)))
     return Subject(
         name=plan.name,
         config=(tree / plan.name / "config.pbtxt").read_text(encoding="utf-8"),
@@ -74,7 +78,11 @@ def _ensemble(
 ) -> Subject:
     dims = context.project.interfaces[spec.name].dims
     versions = tuple(
-        _version(context, v, records, spec.outputs, (spec.tolerance,), None) for v in plan.versions
+        replace(
+            _version(context, v, records, spec.outputs, (spec.tolerance,), None),
+            probe=_probe(tree / plan.name, v),
+        )
+        for v in plan.versions
     )
     return Subject(
         name=plan.name,
@@ -108,6 +116,12 @@ def _version(  # noqa: PLR0913 - a version's parts
         tolerance={name: resolve(precision, name, *layers) for name in outputs},
         accuracy=gate,
     )
+
+
+def _probe(folder: Path, version: VersionPlan) -> Probe:
+    """The probe as it lies in the tree: it is what ships that is asked."""
+    where = f"{folder.parent.name}/{folder.name}"
+    return probe.read(version.number, lambda name: (folder / name).read_bytes(), where)
 
 
 def _goldens(context: Context, records: Mapping[str, Record], action: str) -> list[Golden]:

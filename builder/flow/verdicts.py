@@ -16,6 +16,7 @@ from builder.plan.evaluate import Record
 from builder.spec.model import ModelSpec
 from builder.spec.tolerance import resolve
 from builder.store import digests
+from builder.triton.probe import PREFIX
 from builder.validation.verdict import Finding, Verdict
 
 if TYPE_CHECKING:
@@ -152,11 +153,15 @@ def _gate(spec: ModelSpec | EnsembleSpec, precision: str) -> list[Any] | None:
 
 
 def _members(context: Context, entries: Mapping[str, ModelEntry], model: str) -> list[Any]:
-    """The trees of everything below an ensemble."""
+    """The trees of everything below an ensemble, without probes: no server reads these."""
     spec = context.project.ensembles.get(model)
     found: list[Any] = []
     for step in spec.steps if spec else ():
-        tree = sorted([name, sha] for name, (sha, _) in entries[step.model].tree())
+        tree = sorted(
+            [name, sha]
+            for name, (sha, _) in entries[step.model].tree()
+            if not name.startswith(PREFIX)
+        )
         found.append([step.model, tree, _members(context, entries, step.model)])
     return found
 

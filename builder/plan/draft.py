@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from builder.plan.action import Action
 from builder.plan.needs import needs
+from builder.spec.tolerance import resolve
 from builder.spec.version import number
 from builder.triton.releases import release
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from builder.plan.toolchain import Toolchain
     from builder.spec.ensemble import EnsembleSpec
     from builder.spec.model import ModelSpec
     from builder.spec.project import Project
     from builder.spec.target import Target
+    from builder.spec.tolerance import Precision, Tolerance
     from builder.triton.releases import Release
 
 
@@ -46,7 +50,7 @@ class ModelPlan:
     """One Triton model: its versions, and the actions of what they share.
 
     Attributes:
-        config: writes config.pbtxt and the warm-up data.
+        config: writes config.pbtxt, the warm-up data and the probes.
         heldout: gives the examples of the accuracy gate; None where there is none.
     """
 
@@ -75,18 +79,45 @@ class Draft:
         self.actions[action.id] = action
         return action.id
 
-    def config(self, name: str, params: dict[str, Any], reference: str | None) -> str:
-        """Adds the action that writes config.pbtxt; its warm-up data come from the reference."""
+    def config(
+        self,
+        name: str,
+        params: dict[str, Any],
+        versions: Sequence[VersionPlan],
+        layers: Mapping[str, Sequence[Tolerance]],
+    ) -> str:
+        """Adds the action that writes config.pbtxt, warm-up data and probes.
+
+        Args:
+            name: the model's.
+            params: what its config says.
+            versions: those that are served; warm-up data come from the last one's reference.
+            layers: by version, what the specs say about its tolerance.
+        """
         return self.add(
             Action(
                 id=f"config {name}",
                 stage="config",
-                params=params,
-                inputs={"reference": reference} if reference and params["warmup"] else {},
+                params={
+                    **params,
+                    "tolerance": {str(v.number): _bounds(v, params, layers) for v in versions},
+                },
+                inputs={str(v.number): v.reference for v in versions},
                 tools=self.toolchain.of("config"),
                 needs=needs("config"),
             )
         )
+
+
+def _bounds(
+    version: VersionPlan, params: Mapping[str, Any], layers: Mapping[str, Sequence[Tolerance]]
+) -> dict[str, Any]:
+    """How far each output of a version may lie from its golden."""
+    precision = cast("Precision", version.precision)
+    return {
+        name: to_json(resolve(precision, name, *layers[version.version]))
+        for name in params["outputs"]
+    }
 
 
 def tensors(spec: ModelSpec | EnsembleSpec) -> dict[str, Any]:

@@ -39,10 +39,9 @@ def plan(draft: Draft, spec: EnsembleSpec) -> ModelPlan:
             affinity=spec.name,
         )
     )
+    version = VersionPlan(spec.version, _weakest(draft, spec), None, reference, None)
     params = _composition(spec, draft.project)
-    config = draft.config(spec.name, params, None)
-    precision = _weakest(draft, spec)
-    version = VersionPlan(spec.version, precision, None, reference, None)
+    config = draft.config(spec.name, params, [version], {spec.version: [spec.tolerance]})
     return ModelPlan(spec.name, (version,), config)
 
 

@@ -33,7 +33,8 @@ def plan(draft: Draft, spec: ModelSpec) -> ModelPlan:
         )
     make = _python_version if wanted == "python" else _onnx_version
     versions = tuple(make(draft, spec, version) for version in spec.served)
-    config = draft.config(spec.name, _serving(spec, draft.target), versions[-1].reference)
+    layers = {v: (spec.tolerance, spec.versions[v].tolerance) for v in spec.served}
+    config = draft.config(spec.name, _serving(spec, draft.target), versions, layers)
     return ModelPlan(spec.name, versions, config, _heldout(draft, spec))
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from builder.spec.tensor import Dim, Tensor
     from builder.spec.tolerance import OutputTolerance, Precision
     from builder.stages.goldens import Golden
+    from builder.triton.probe import Probe
 
     Array = np.ndarray[Any, Any]
 
@@ -37,7 +38,11 @@ class AccuracyGate:
 
 @dataclass(frozen=True)
 class VersionSubject:
-    """One version of a model, as the author names it and as Triton does."""
+    """One version of a model, as the author names it and as Triton does.
+
+    Attributes:
+        probe: what lies in the tree for anybody to ask; None where the tree is not the builder's.
+    """
 
     version: str
     number: int
@@ -45,6 +50,7 @@ class VersionSubject:
     goldens: tuple[Golden, ...]
     tolerance: Mapping[str, OutputTolerance]
     accuracy: AccuracyGate | None = None
+    probe: Probe | None = None
 
 
 @dataclass(frozen=True)

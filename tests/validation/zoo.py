@@ -10,6 +10,8 @@ import numpy as np
 from builder.spec.tensor import Dim, Tensor
 from builder.spec.tolerance import DEFAULTS
 from builder.stages.goldens import Golden
+from builder.triton import probe, wire
+from builder.triton.probe import Expected, Probe
 from builder.validation.subject import Subject, VersionSubject
 
 TENSORS = """max_batch_size: 8
@@ -69,6 +71,16 @@ def goldens(factor: float, count: int = 6) -> tuple[Golden, ...]:
     return tuple(Golden({"X": x}, {"Y": x * np.float32(factor)}) for x in inputs)
 
 
+def probe_of(name: str, number: int) -> Probe:
+    """What a version of the zoo is asked by whoever has nothing but its tree."""
+    (golden, *_) = goldens(number + 1)
+    x, y = golden.inputs["X"], golden.outputs["Y"]
+    header, body = wire.request([wire.Tensor("X", "FP32", x.shape, x.tobytes())], ["Y"])
+    expected = Expected(wire.Tensor("Y", "FP32", y.shape, y.tobytes()), {"cosine": 0.9999})
+    path = probe.path(name, number)
+    return Probe(path, number, header, body, batched=True, outputs=(expected,))
+
+
 def subject(name: str, config: str, *, versions: tuple[int, ...] = (1,), **changes) -> Subject:
     bounds = {"Y": DEFAULTS["fp32"]}
     return dataclasses.replace(
@@ -81,7 +93,8 @@ def subject(name: str, config: str, *, versions: tuple[int, ...] = (1,), **chang
             batched=True,
             max_batch=8,
             versions=tuple(
-                VersionSubject(f"{n}.0", n, "fp32", goldens(n + 1), bounds) for n in versions
+                VersionSubject(f"{n}.0", n, "fp32", goldens(n + 1), bounds, probe=probe_of(name, n))
+                for n in versions
             ),
             default=max(versions),
         ),
