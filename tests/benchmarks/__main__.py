@@ -17,12 +17,13 @@ from tests.benchmarks import (
     no_op,
     one_of_many,
     overhead,
+    releases,
     start_up,
     warm_remote,
 )
 from tests.benchmarks.workspace import Workspace
 
-ALL = (start_up, no_op, one_of_many, four_models, overhead, memory, minilm, warm_remote)
+ALL = (start_up, no_op, one_of_many, four_models, overhead, memory, minilm, warm_remote, releases)
 BY_NAME = {module.__name__.rpartition(".")[2]: module for module in ALL}
 
 

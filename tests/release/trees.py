@@ -21,6 +21,7 @@ def repository(
     target: str = "cpu",
     members: Mapping[str, list[str]] | None = None,
     verdict: Mapping[str, object] = PASSED,
+    config: str = "",
 ) -> Manifest:
     """Writes a repository, and gives its manifest.
 
@@ -30,11 +31,12 @@ def repository(
         target: what it is for.
         members: of those models that are ensembles.
         verdict: of every version.
+        config: what every config.pbtxt says besides.
     """
     entries = {}
     for model, versions in models.items():
-        config = f'name: "{model}"\n# {", ".join(versions)}\n'.encode()
-        files = {"config.pbtxt": _write(folder / model / "config.pbtxt", config)}
+        text = f'name: "{model}"\n{config}# {", ".join(versions)}\n'
+        files = {"config.pbtxt": _write(folder / model / "config.pbtxt", text.encode())}
         made = {
             version: VersionEntry(
                 number=int(version),

@@ -18,6 +18,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -276,6 +277,20 @@ def _make(root: Path) -> None:
     unfinished.rename(root)
 
 
+@contextmanager
+def serving(cache: Path, data: Path) -> Iterator[Ceph]:
+    """A server with its data in a folder, which is made."""
+    root = root_file_system(cache)
+    for name in ("mon", "osd"):
+        (data / name).mkdir(parents=True)
+    server = Ceph(root, data)
+    try:
+        server.boot()
+        yield server
+    finally:
+        server.close()
+
+
 @pytest.fixture(scope="session")
 def s3(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ceph]:
     """An S3 server for the whole run. Whoever stops it starts it again."""
@@ -284,13 +299,5 @@ def s3(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ceph]:
     lacking = [tool for tool in TOOLS if not shutil.which(tool)]
     if lacking:
         pytest.skip(f"Ceph in a root file system of its own needs {', '.join(lacking)}")
-    root = root_file_system(cache)
-    data = tmp_path_factory.mktemp("ceph")
-    for name in ("mon", "osd"):
-        (data / name).mkdir()
-    server = Ceph(root, data)
-    try:
-        server.boot()
+    with serving(cache, tmp_path_factory.mktemp("ceph")) as server:
         yield server
-    finally:
-        server.close()
