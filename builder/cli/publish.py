@@ -12,10 +12,13 @@ from builder.cli.options import json_option, target_option
 from builder.cli.printing import print_json
 from builder.cli.stores import release_store, store_option
 from builder.console import Bytes
+from builder.errors import InputError
+from builder.release.layout import SIGNATURE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from builder.release.oci.push import Pushed
     from builder.release.store import Release
 
 
@@ -32,6 +35,9 @@ if TYPE_CHECKING:
     help="A private key in PEM to sign it with.",
 )
 @click.option("--keyless", is_flag=True, help="Sign by an identity, at Sigstore.")
+@click.option(
+    "--oci", metavar="REF|FOLDER", help="Also push it as an image and as a ModelPack artifact."
+)
 @json_option
 @click.pass_obj
 def command(  # noqa: PLR0913 - the command's options
@@ -43,6 +49,7 @@ def command(  # noqa: PLR0913 - the command's options
     tree: bool,
     sign_key: Path | None,
     keyless: bool,
+    oci: str | None,
     as_json: bool,
 ) -> None:
     """Publish a target's proven repository as an immutable release."""
@@ -51,55 +58,67 @@ def command(  # noqa: PLR0913 - the command's options
 
     if channel:
         layout.check_channel(channel)
+    if sign_key and keyless:
+        raise InputError("a key or an identity, not both", where="--sign-key, --keyless")
     root = find(options["start"])
     name = target or read_settings(root).default_target
     where = release_store(options, store, create=True)
     with Bytes("uploading") as progress:
+        attest = _attestations(sign_key, keyless=keyless)
         how = publish.Options(
-            attest=_attestations(sign_key, keyless=keyless),
+            attest=attest,
             tree=tree,
             say=progress.say,
             total=progress.total,
             moved=progress.moved,
         )
         done = asyncio.run(publish.publish(root / "repository" / name, where, how))
+        pushed = _push(root / "repository" / name, oci, attest) if oci else None
         moved = None
         if channel:
             moved = asyncio.run(move.promote(where, channel, done.release, progress.say))
     if as_json:
         before = moved.before if moved else None
-        print_json(**vars(done), store=where.url, channel=channel, before=before)
+        image = vars(pushed) if pushed else None
+        print_json(**vars(done), store=where.url, channel=channel, before=before, oci=image)
         return
     if done.new:
         sent, size = done.uploaded / 1e6, done.size / 1e6
         print(f"published {done.release} ({sent:,.1f} of {size:,.1f} MB uploaded)")
     else:
         print(f"{done.release} was published before")
+    if pushed:
+        print(f"{pushed.where}:{pushed.tag} is {pushed.digest} ({pushed.layers} layers pushed)")
     if moved:
         print(f"channel {channel} is at it" + (f", was at {moved.before}" if moved.before else ""))
 
 
-def _attestations(key: Path | None, *, keyless: bool) -> dict[str, Callable[[Release], bytes]]:
+def _push(repository: Path, target: str, attest: Callable[[Release], dict[str, bytes]]) -> Pushed:
+    from builder.release import publish
+    from builder.release.oci import push
+
+    release = publish.proven(repository)
+    with Bytes("pushing") as progress:
+        how = push.Options(
+            attached=attest(release),
+            say=progress.say,
+            total=progress.total,
+            moved=progress.moved,
+        )
+        return push.push(repository, release.content, target, how)
+
+
+def _attestations(key: Path | None, *, keyless: bool) -> Callable[[Release], dict[str, bytes]]:
     """What goes beside the manifest: where it came from, what it is made of, who signed it."""
 
-    def provenance(release: Release) -> bytes:
-        from builder.release.attest.provenance import provenance as made
+    def attest(release: Release) -> dict[str, bytes]:
+        from builder.release.attest.attestations import attestations
 
-        return made(release.manifest, release.name)
+        said = attestations(release.manifest, release.name, key)
+        if keyless:
+            from builder.release.attest.keyless import sign
 
-    def mlbom(release: Release) -> bytes:
-        from builder.release.attest.mlbom import mlbom as made
+            said[SIGNATURE] = sign(release.manifest, release.name)
+        return said
 
-        return made(release.manifest, release.name)
-
-    def signed(release: Release) -> bytes:
-        if key:
-            from builder.release.attest.signing import sign
-
-            return sign(release.manifest, release.name, key)
-        from builder.release.attest.keyless import sign as sign_keyless
-
-        return sign_keyless(release.manifest, release.name)
-
-    made: dict[str, Callable[[Release], bytes]] = {"provenance": provenance, "mlbom": mlbom}
-    return made | ({"sig": signed} if key or keyless else {})
+    return attest

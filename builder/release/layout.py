@@ -2,7 +2,7 @@
 
     blobs/sha256/ab/<hex>                    files, by the digest of their bytes
     manifests/sha256-<hex>.json              releases: the manifest, put last and never changed
-    manifests/sha256-<hex>.<kind>.json       what is attested of it: sig, provenance, mlbom
+    manifests/sha256-<hex>.<kind>.json       what is attested of it: sig, mlbom, …
     claims/<target>/<model>/<version>.json   which bytes a version is, for ever
     releases/sha256-<hex>/…                  a release as plain files, where that was asked for
     channels/<name>.json                     movable names of releases
@@ -28,8 +28,8 @@ GONE = "gone"
 TREES = "releases"
 COLLECTION = "gc.json"
 
-KINDS = ("sig", "provenance", "mlbom")
-"""What is attested of a release."""
+SIGNATURE = "sig"
+"""The kind of attestation that says who stands for a release."""
 
 _RELEASE = re.compile(r"(?:sha256[:-])?([0-9a-f]{6,64})")
 _CHANNEL = re.compile(r"[a-z][a-z0-9]*(?:[._-][a-z0-9]+)*")

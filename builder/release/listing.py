@@ -59,7 +59,7 @@ async def listing(store: ReleaseStore) -> tuple[list[Row], list[Channel]]:
             sum(dict(dict(release.manifest.tree()).values()).values()),
             times[release.name],
             tuple(c.name for c in channels if c.release == release.name),
-            layout.attestation(release.name, "sig") in paths,
+            layout.attestation(release.name, layout.SIGNATURE) in paths,
         )
         for release in await together(store.release(name) for name in times)
     ]

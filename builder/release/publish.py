@@ -7,7 +7,7 @@ a release that is there uploads what the store has lost since.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from builder.errors import InputError, WorkFailedError
@@ -31,14 +31,14 @@ class Options:
     """How to publish.
 
     Attributes:
-        attest: what to put beside the manifest, by kind (see `layout.KINDS`).
+        attest: says what to put beside the manifest, by kind.
         tree: also lay the release out as plain files, for readers that know no manifest.
         say: told in a line what goes on.
         total: told how many bytes the release has.
         moved: told of bytes that went, or were there.
     """
 
-    attest: Mapping[str, Callable[[Release], bytes]] = field(default_factory=dict)
+    attest: Callable[[Release], Mapping[str, bytes]] = lambda _: {}
     tree: bool = False
     say: Callable[[str], None] = lambda _: None
     total: Callable[[int], None] = lambda _: None
@@ -77,6 +77,7 @@ async def publish(repository: Path, store: ReleaseStore, options: Options) -> Pu
     blobs = _blobs(repository, release.manifest)
     size = sum(size for _, size in blobs.values())
     options.total(size)
+    attested = options.attest(release)
     if options.tree:
         tree.check(release)
     async with store.under_way(release.name, release.content, options.say):
@@ -86,9 +87,9 @@ async def publish(repository: Path, store: ReleaseStore, options: Options) -> Pu
         uploaded = await _upload(store, repository, blobs, options.moved)
         if new:
             await claims.stake(store, release)
-        for kind, attest in options.attest.items():
+        for kind, content in attested.items():
             path = layout.attestation(release.name, kind)
-            await store.ask(store.bucket.put(path, attest(release)))
+            await store.ask(store.bucket.put(path, content))
         if new:
             await store.ask(store.bucket.create(layout.manifest(release.name), release.content))
             await store.delete([layout.gone(release.name)])

@@ -107,7 +107,7 @@ async def find(
     """The release of a name, its signature verified where that is asked for."""
     release = await store.release(await store.resolve(name))
     if check:
-        check(release, await store.attestation(release.name, "sig"))
+        check(release, await store.attestation(release.name, layout.SIGNATURE))
     return release
 
 

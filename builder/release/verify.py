@@ -66,7 +66,8 @@ async def in_store(
             found="; ".join(wrong[:5]) + (f" and {len(wrong) - 5} more" if wrong[5:] else ""),
             fix="remove such objects, and publish the release again: what is missing is uploaded",
         )
-    return Verified(release.name, len(files), sum(size for _, size in files))
+    names = dict(release.manifest.tree())
+    return Verified(release.name, len(names), sum(size for _, size in names.values()))
 
 
 async def _blob(
@@ -147,4 +148,6 @@ async def signature_of(store: ReleaseStore, folder: Path) -> bytes | None:
         content = (folder / manifests.FILE).read_bytes()
     except OSError:
         return None
-    return await store.attestation(f"sha256:{hashlib.sha256(content).hexdigest()}", "sig")
+    return await store.attestation(
+        f"sha256:{hashlib.sha256(content).hexdigest()}", layout.SIGNATURE
+    )
