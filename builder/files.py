@@ -106,16 +106,16 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def link_or_copy(source: Path, target: Path) -> None:
-    """A hard link, or a copy where the file system or its limits allow none."""
+def link_or_copy(source: Path, target: Path) -> bool:
+    """A hard link, or a copy where the file system or its limits allow none; whether a link."""
     try:
-        _link(source, target)
+        return _link(source, target)
     except FileNotFoundError:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _link(source, target)
+        return _link(source, target)
 
 
-def _link(source: Path, target: Path) -> None:
+def _link(source: Path, target: Path) -> bool:
     try:
         os.link(source, target)
     except OSError as e:
@@ -123,6 +123,8 @@ def _link(source: Path, target: Path) -> None:
             raise
         shutil.copyfile(source, target)
         target.chmod(0o444)
+        return False
+    return True
 
 
 def remove_tree(folder: Path) -> None:
@@ -130,10 +132,22 @@ def remove_tree(folder: Path) -> None:
 
     def writable(_function: object, path: str, _error: object) -> None:
         Path(path).parent.chmod(0o755)
-        Path(path).unlink(missing_ok=True)
+        if Path(path).is_dir() and not Path(path).is_symlink():
+            Path(path).chmod(0o755)
+            shutil.rmtree(path)
+        else:
+            Path(path).unlink(missing_ok=True)
 
     if folder.exists():
         shutil.rmtree(folder, onerror=writable)
+
+
+def remove(path: Path) -> None:
+    """Removes whatever lies there: a file, a link, a folder of ours; or nothing."""
+    if path.is_dir() and not path.is_symlink():
+        remove_tree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _free(place: Path) -> str:

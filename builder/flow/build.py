@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from builder.engine import run as engine
 from builder.errors import WorkFailedError
-from builder.files import remove_tree, sha256
+from builder.files import sha256
 from builder.flow import assemble, hazards
 from builder.flow.layout import Layout
 from builder.flow.verdicts import Verdicts
@@ -19,6 +19,7 @@ from builder.plan.evaluate import evaluate
 from builder.repository import manifest as manifests
 from builder.repository import swap
 from builder.store.blobs import DamagedError
+from builder.store.digests import SMALL
 from builder.store.sharing import Sharing
 
 if TYPE_CHECKING:
@@ -154,8 +155,8 @@ def _build(context: Context, options: Options, sharing: Sharing, ran: list[str])
         placed.update(manifest.tree())
         asked = verdicts if options.validate else None
         outcome = _outcome(manifest, records, ran, missing, asked, changed=True)
-        with ThreadPoolExecutor(1, "remove") as pool:
-            pool.submit(remove_tree, tree)  # what was in the repository before
+        with ThreadPoolExecutor(1, "leave") as pool:
+            pool.submit(layout.leave)
             options.report(outcome)
         return outcome
 
@@ -207,9 +208,8 @@ def _run(
     """Does what is missing; meanwhile the new tree is begun, and the server installed."""
 
     def listen(event: Event) -> None:
-        if event.kind == "miss":
-            layout.begin()
-        elif event.kind == "start":
+        if event.kind == "start":
+            layout.begin()  # not before: it would keep the first worker waiting
             ran.append(event.action)
         options.on_event(event)
 
@@ -242,8 +242,9 @@ def _before(context: Context) -> Manifest | None:
 
 def _remember(context: Context, placed: Mapping[str, tuple[str, int]]) -> None:
     """Keeps digests for the next build: last of all, when no more hard links come or go."""
-    for name, (digest, _) in placed.items():
-        context.store.files.learn(context.repository / name, digest)
+    for name, (digest, size) in placed.items():
+        if size > SMALL:
+            context.store.files.learn(context.repository / name, digest)
     context.store.files.save()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from builder.files import write_atomically
@@ -79,14 +78,12 @@ def _model(
     return ModelReport(
         name=plan.name,
         versions=tuple(
-            replace(
-                _version(
-                    v,
-                    entry.versions[v.version],
-                    outcome.records,
-                    verdicts.get((plan.name, v.version)),
-                ),
-                slo_p99_ms=slo / 1000 if slo else None,
+            _version(
+                v,
+                entry.versions[v.version],
+                outcome.records,
+                verdicts.get((plan.name, v.version)),
+                slo / 1000 if slo else None,
             )
             for v in plan.versions
         ),
@@ -123,6 +120,7 @@ def _version(
     entry: VersionEntry,
     records: Mapping[str, Record],
     verdict: Verdict | None,
+    slo_p99_ms: float | None,
 ) -> VersionReport:
     notes = dict(entry.recipe)
     for id_ in lineage(plan, records):
@@ -138,6 +136,7 @@ def _version(
         notes=notes,
         agreement=_agreement(records[plan.proof].facts) if plan.proof else {},
         note="; ".join(entry.notes) or None,
+        slo_p99_ms=slo_p99_ms,
         verdict=verdict,
     )
 

@@ -2,12 +2,13 @@
 
 The new tree is made beside the old one, under a name that Triton and people pass over
 (`.cpu.new-…`), and exchanged with it by rename. A build that fails or dies before leaves the
-old tree as it was; what it left is swept by the next. A folder that holds no manifest of ours
-is never touched.
+old tree as it was; what it left is swept by the next. What was exchanged may be of use to the next
+build (`spare`). A folder that holds no manifest of ours is never touched.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 from builder.errors import InputError, WorkFailedError
 from builder.files import disk_errors, remove_tree, write_atomically
 from builder.repository import manifest as manifests
+from builder.repository import spare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,16 +41,29 @@ def claim(repository: Path, say: Callable[[str], None]) -> Iterator[None]:
     check_ours(repository)
     with disk_errors(repository.parent):
         repository.parent.mkdir(parents=True, exist_ok=True)
-        file = repository.parent / f".{repository.name}.lock"
-        lock = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        lock = os.open(_lock(repository), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             say(f"another build of {repository.name} is running; waiting for it")
             fcntl.flock(lock, fcntl.LOCK_EX)
-        _sweep(repository)
+        sweep(repository)
         yield
+    finally:
+        os.close(lock)
+
+
+def drop_spare(repository: Path) -> None:
+    """Removes a repository's spare, unless a build is at it: that one needs it."""
+    try:
+        lock = os.open(_lock(repository), os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return  # never built, or not ours to change
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            spare.drop(repository)
     finally:
         os.close(lock)
 
@@ -78,22 +93,32 @@ def check_ours(repository: Path) -> None:
 
 
 @contextmanager
-def staging(repository: Path) -> Iterator[Path]:
-    """A folder beside the repository for the new tree; gone afterwards unless swapped in."""
+def staging(repository: Path, worth: Callable[[], bool] = lambda: False) -> Iterator[Path]:
+    """A folder beside the repository for the new tree; it holds what the spare did, if any.
+
+    Args:
+        repository: the one that is claimed.
+        worth: asked in the end whether what then lies there, the former tree or one that was
+            not swapped in, is to be the next build's spare; else it is removed.
+    """
     with disk_errors(repository.parent):
         repository.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(
             tempfile.mkdtemp(prefix=f".{repository.name}.new-{os.getpid()}-", dir=repository.parent)
         )
-    folder.chmod(0o755)
+        spare.take(repository, folder)
+        folder.chmod(0o755)
     try:
         yield folder
     finally:
-        remove_tree(folder)
+        if folder.exists() and worth():
+            spare.keep(folder, repository)
+        else:
+            remove_tree(folder)
 
 
 def swap_in(tree: Path, repository: Path, manifest: Manifest) -> None:
-    """Writes the manifest, last, and puts the tree in the repository's place.
+    """Writes the manifest, last, and exchanges the tree with what lies in the repository's place.
 
     Raises:
         WorkFailedError: the new tree was removed by somebody.
@@ -107,15 +132,20 @@ def swap_in(tree: Path, repository: Path, manifest: Manifest) -> None:
         )
     write_atomically(tree / manifests.FILE, manifest.encode())
     with disk_errors(repository.parent):
-        if not repository.exists():
-            tree.rename(repository)
-        else:
-            _exchange(tree, repository)
-        handle = os.open(repository.parent, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        exchange(tree, repository)
+
+
+def exchange(tree: Path, repository: Path) -> None:
+    """Puts a tree in a folder's place in one step; what was there then lies where the tree was."""
+    if not repository.exists():
+        tree.rename(repository)
+    else:
+        _exchange(tree, repository)
+    handle = os.open(repository.parent, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def differences(repository: Path, manifest: Manifest, digest: Callable[[Path], str]) -> list[str]:
@@ -137,7 +167,11 @@ def _files(folder: Path, prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{entry.name}"
 
 
-def _sweep(repository: Path) -> None:
+def _lock(repository: Path) -> Path:
+    return repository.parent / f".{repository.name}.lock"
+
+
+def sweep(repository: Path) -> None:
     """Removes the trees that killed builds left behind. Called with the claim held."""
     for folder in repository.parent.glob(f".{repository.name}.new-*"):
         remove_tree(folder)
@@ -153,4 +187,5 @@ def _exchange(new: Path, old: Path) -> None:
     aside = Path(tempfile.mkdtemp(prefix=f".{old.name}.new-old-", dir=old.parent)) / old.name
     old.rename(aside)
     new.rename(old)
-    remove_tree(aside.parent)
+    aside.rename(new)
+    aside.parent.rmdir()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+from pathlib import Path
 from stat import S_ISREG
 from typing import TYPE_CHECKING
 
 from builder.files import (
     disk_errors,
     link_or_copy,
-    remove_tree,
+    remove,
     sha256,
     sync_file,
     write_atomically,
@@ -18,7 +19,6 @@ from builder.files import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
 
 class DamagedError(Exception):
@@ -41,7 +41,7 @@ class Blobs:
 
     def path(self, digest: str) -> Path:
         """Where a blob lies, or would."""
-        return self.root / digest[:2] / digest
+        return Path(f"{self.root}/{digest[:2]}/{digest}")  # asked thousands of times
 
     def holds(self, digest: str, size: int) -> bool:
         """Whether a blob of that size is here; its bytes are checked when it leaves."""
@@ -102,11 +102,7 @@ class Blobs:
 
     def drop(self, digest: str) -> None:
         """Forgets a blob. Whoever has a link to its file keeps that."""
-        path = self.path(digest)
-        if path.is_dir() and not path.is_symlink():
-            remove_tree(path)
-        else:
-            path.unlink(missing_ok=True)
+        remove(self.path(digest))
 
     def __iter__(self) -> Iterator[tuple[str, os.stat_result]]:
         """Every blob that is whole, with its file's status."""

@@ -2,7 +2,8 @@
 
 Kept, whatever the limits: what a repository stands for, and all that was used since the oldest
 build that still runs began. Other builds go on meanwhile: the gate is shut for one
-record at a time (see `leases`).
+record at a time (see `leases`). Spare trees of repositories go, since they hold on to the space of
+files that the store has dropped.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from builder.errors import WorkFailedError
 from builder.repository import manifest as manifests
+from builder.repository import swap
 
 if TYPE_CHECKING:
     import os
@@ -70,6 +72,8 @@ def collect(store: Store, limits: Limits, *, dry: bool = False) -> Collected:
         dry: only says what would go.
     """
     leases = store.leases
+    for repository in () if dry else store.roots.repositories():
+        swap.drop_spare(repository)
     with leases.take():
         with leases.shut():
             horizon = leases.oldest()

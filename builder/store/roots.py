@@ -47,6 +47,11 @@ class Roots:
             row = {"repository": str(repository), "keys": sorted(kept)}
             write_atomically(self._file(repository), json.dumps(row).encode())
 
+    def repositories(self) -> list[Path]:
+        """Where the repositories lie, or lay."""
+        roots = [self._read(file) for file in self._folder.glob("*.json")]
+        return [root.repository for root in roots if root]
+
     def __iter__(self) -> Iterator[Root]:
         """Those whose repository is still there; what stands for others is forgotten."""
         for file in self._folder.glob("*.json"):

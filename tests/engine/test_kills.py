@@ -3,6 +3,7 @@
 import hashlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -79,6 +80,24 @@ def orphans(cache):
     return found
 
 
+def disturb(root, dice):
+    """Does something to the spare tree, if there is one: it may be in any state."""
+    spare = root / "repository" / ".cpu.spare"
+    files = [p for p in spare.rglob("*") if p.is_file()]
+    if not files:
+        return
+    file = dice.choice(files)
+    dice.choice(
+        [
+            file.unlink,
+            lambda: shutil.rmtree(file.parent),
+            lambda: (file.unlink(), file.write_text("another")),
+            lambda: file.rename(file.with_name("moved")),
+            lambda: spare.rename(spare.with_name(".cpu.new-half")),
+        ]
+    )()
+
+
 def killed_again_and_again(folder, rounds):
     seed = int(os.environ.get("TEST_SEED", time.time_ns() % 2**32))
     print(f"TEST_SEED={seed}")
@@ -95,6 +114,8 @@ def killed_again_and_again(folder, rounds):
         turn += 1
         for root in roots:
             write(root, turn)
+            if dice.random() < 0.5:
+                disturb(root, dice)
         builds = [start(root, cache) for root in roots]
         for build in dice.sample(builds, 2):
             time.sleep(dice.uniform(0, length))

@@ -1,13 +1,22 @@
 """The new tree begins as the last build; what it becomes is what a clean build makes."""
 
 import hashlib
+import itertools
+import json
 import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
 
+from builder.errors import BuilderError
+from builder.files import sha256
 from builder.flow.build import Options, build
 from builder.flow.context import context
-from tests.projects import ECHO_SOURCE, echo
+from builder.repository import manifest as manifests
+from builder.repository import swap
+from builder.store.gc import Limits, collect
+from tests.projects import ECHO_MODEL, ECHO_SOURCE, echo
 
 CHANGED = ECHO_SOURCE.replace("[5, 6]", "[5, 7]")
 
@@ -79,7 +88,125 @@ def test_what_was_edited_in_the_repository_does_not_come_along(three, built, cle
     assert tree(three) == clean(three)
 
 
-def test_nothing_is_left_beside_the_repository(three, built):
+def test_only_a_spare_is_left_beside_the_repository(three, built):
     echo(three, "changes", CHANGED)
     built()
-    assert [p.name for p in (three / "repository").iterdir() if ".new-" in p.name] == []
+    assert sorted(p.name for p in (three / "repository").iterdir()) == [
+        ".cpu.lock",
+        ".cpu.spare",
+        "cpu",
+    ]
+
+
+DISTURBANCES = {
+    "it is gone": shutil.rmtree,
+    "a model is gone": lambda s: shutil.rmtree(s / "stays"),
+    "a model is called otherwise": lambda s: (s / "stays").rename(s / "changed"),
+    "a file was edited": lambda s: (
+        (s / "stays" / "config.pbtxt").unlink(),
+        (s / "stays" / "config.pbtxt").write_text("tampered"),
+    ),
+    "there is more": lambda s: (s / "more" / "1").mkdir(parents=True),
+    "a link leads out": lambda s: (s / "more").symlink_to("/"),
+    "its manifest is a folder": lambda s: (
+        (s / "manifest.json").unlink(),
+        (s / "manifest.json").mkdir(),
+    ),
+    "it is a link": lambda s: (s.rename(s.with_name("moved")), s.symlink_to(s.with_name("moved"))),
+    "it is a file": lambda s: (shutil.rmtree(s), s.write_text("x")),
+}
+
+
+class TestSpare:
+    """The former tree is brought up to date; what happened to it meanwhile does not matter."""
+
+    @pytest.fixture
+    def spare(self, three):
+        return three / "repository" / ".cpu.spare"
+
+    @pytest.fixture
+    def change(self, three, built):
+        turns = itertools.count()
+
+        def build():
+            folder = echo(three, "changes", CHANGED)
+            (folder / "model.py").write_text(f"{ECHO_MODEL}# {next(turns)}\n")
+            assert built().changed
+            repository = three / "repository" / "cpu"
+            found = swap.differences(repository, manifests.read(repository), sha256)
+            assert found == []
+
+        return build
+
+    def test_what_did_not_change_is_not_made_again(self, three, spare, change):
+        """From the first change on: there is a spare as soon as something was built."""
+        folder = three / "repository" / "cpu" / "stays"
+        inodes = [folder.stat().st_ino, (spare / "stays").stat().st_ino]
+        for turn in range(2):
+            change()
+            assert folder.stat().st_ino == inodes[1 - turn]
+
+    def test_a_model_that_changes_back_is_newer_than_what_it_replaces(self, three, built, change):
+        """A server that polls looks at the times of folders."""
+        folder = three / "repository" / "cpu" / "changes"
+        first = (folder.parent / "manifest.json").read_bytes()
+        change()
+        before = folder.stat().st_mtime_ns
+        echo(three, "changes", ECHO_SOURCE + "# changes\n")
+        built()
+        assert (folder.parent / "manifest.json").read_bytes() == first
+        assert folder.stat().st_mtime_ns > before
+
+    def test_whatever_was_done_to_it_the_new_tree_is_right(self, three, spare, change, clean):
+        for what, disturb in DISTURBANCES.items():
+            print(what)
+            disturb(spare)
+            change()
+        assert tree(three) == clean(three)
+
+    def test_a_manifest_that_leads_out_of_the_repository_is_not_followed(self, three, change):
+        file = three / "repository" / "cpu" / "manifest.json"
+        manifest = json.loads(file.read_text())
+        for name in ("..", "", ".", "../../models", str(three / "models")):
+            manifest["models"][name] = manifest["models"]["stays"]
+        file.write_text(json.dumps(manifest))
+        sources = [three / "models" / name / "source.py" for name in ("stays", "goes")]
+        before = [path.read_text() for path in sources]
+        change()
+        assert [path.read_text() for path in sources] == before
+
+    def test_a_build_that_fails_leaves_one_that_is_of_use(self, three, spare, change, built):
+        before = (spare / "stays").stat().st_ino
+        echo(three, "changes", "raise RuntimeError\n")
+        with pytest.raises(BuilderError):
+            built()
+        change()
+        assert (three / "repository" / "cpu" / "stays").stat().st_ino == before
+
+    @pytest.fixture
+    def elsewhere(self, monkeypatch, tmp_path):
+        """A cache on another file system than the project."""
+        shm = Path("/dev", "shm")
+        if not shm.is_dir() or shm.stat().st_dev == tmp_path.stat().st_dev:
+            pytest.skip("there is one file system only")
+        with tempfile.TemporaryDirectory(dir=shm) as folder:
+            monkeypatch.setenv("TRITON_BUILDER_CACHE", folder)
+            yield
+
+    def test_none_is_kept_where_files_are_copies(self, project, elsewhere, built):
+        for text in ("", "# changed\n"):
+            (echo(project) / "model.py").write_text(ECHO_MODEL + text)
+            assert built().changed
+        assert ".cpu.spare" not in {p.name for p in (project / "repository").iterdir()}
+
+    def test_collecting_garbage_drops_it(self, three, spare, change):
+        store = context(three, None).store
+        collect(store, Limits(), dry=True)
+        assert spare.exists()
+        collect(store, Limits())
+        assert not spare.exists()
+        change()
+        assert spare.exists()
+        shutil.rmtree(three / "repository" / "cpu")
+        collect(store, Limits())
+        assert not spare.exists()

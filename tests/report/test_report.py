@@ -10,6 +10,8 @@ from html.parser import HTMLParser
 from xml.etree import ElementTree as ET
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
 from builder.report.contents import BuildReport, ModelReport, VersionReport, cosine, size
@@ -17,6 +19,7 @@ from builder.report.html import page
 from builder.report.junit import junit
 from builder.report.plots import Scale
 from builder.report.terminal import lines, show
+from builder.validation.verdict import Verdict, failed
 from tests.report.reports import report
 
 
@@ -67,6 +70,20 @@ def test_junit_skips_what_was_not_validated_and_survives_control_characters():
     suite = parsed(unasked).find("testsuite")
     assert suite.get("skipped") == "1"
     assert suite.find("testcase/skipped") is not None
+    assert suite.find("properties/property[@name='note']").get("value") == "bell \ufffd"
+
+
+@given(st.text(st.characters(codec=None), max_size=20))
+def test_junit_keeps_every_text_that_xml_can_hold(text):
+    bad = failed("check", text, expected=text, found=text)
+    verdict = Verdict("m", "1", 1, text, (bad,), {})
+    made = BuildReport("cpu", text, (ModelReport(text, (VersionReport("1", 1, verdict=verdict),)),))
+    root = ET.fromstring(junit(made).encode())
+    sound = re.sub(r"[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", text)
+    failure = root.find("testsuite/testcase/failure")
+    assert failure.get("message") == sound
+    assert failure.text == f"{sound} 1: {sound}\nexpected: {sound}\nfound: {sound}"
+    assert root.find("testsuite").get("name") == f"{sound} 1"
 
 
 # html
@@ -115,6 +132,23 @@ def test_the_page_says_what_a_user_must_know():
     assert "untrained weights" in text
     assert "25% of fp32" in text
     assert text.count("<svg") == 3
+
+
+def many(touched):
+    """Of forty versions, one failed and two were touched."""
+    found = [ModelReport(f"m{n}", (VersionReport("1", 1),)) for n in range(37)]
+    return dataclasses.replace(
+        report(), models=(*report().models[-2:], *found), touched=frozenset(touched)
+    )
+
+
+def test_a_page_of_many_versions_tells_of_those_that_were_touched_or_failed():
+    made = many({"m3", "m5"})
+    text = page(made)
+    assert text.count("<details") == len(made.shown) == 3
+    assert f"{len(made.rows) - 3} more are as they were" in text
+    assert all(f"<td>{model.name}</td>" in text for model in made.models)
+    assert page(dataclasses.replace(made, touched=None)).count("<details") == len(made.rows)
 
 
 def test_a_page_of_nothing_validated_has_no_empty_plots():
