@@ -10,8 +10,10 @@ RUNS = 7
 
 
 def rows(workspace):
-    """`--help`, against an interpreter that imports click."""
+    """`--help`, against an interpreter that imports click; and all that a pull imports."""
     cost([*BUILDER, "--help"])
     ours = middle([*BUILDER, "--help"], RUNS)
     bare = middle([sys.executable, "-c", "import click"], RUNS)
     yield Row("start-up, s (against: `import click`)", ours.wall, bare.wall)
+    pull = "import builder.cli.main, builder.cli.pull, builder.release.pull, obstore.store"
+    yield Row("imports of a pull, s", middle([sys.executable, "-c", pull], RUNS).wall, target="≤ 0.3")
