@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from builder.errors import InputError
 from builder.plan.evaluate import evaluate
-from builder.spec.document import suggestion
+from builder.spec.document import unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,13 +21,7 @@ def explain(context: Context, id_: str) -> dict[str, Any]:
     """
     decisions = {d.action.id: d for d in evaluate(context.graph, context.files, context.store)}
     if id_ not in decisions:
-        raise InputError(
-            f"no action `{id_}`",
-            where="--explain",
-            found=id_,
-            expected=", ".join(decisions),
-            fix=suggestion(id_, list(decisions)),
-        )
+        raise unknown("action", id_, list(decisions), "--explain")
     decision = decisions[id_]
     record = decision.record
     return {

@@ -130,6 +130,19 @@ def suggestion(word: str, known: Sequence[str]) -> str | None:
     return f"did you mean `{close[0]}`?" if close else None
 
 
+def unknown(
+    kind: str, name: str, known: Sequence[str], where: str, fix: str | None = None
+) -> InputError:
+    """The error that there is no `kind` of that name; `fix` where no known name is close."""
+    return InputError(
+        f"no {kind} `{name}`",
+        where=where,
+        found=name,
+        expected=", ".join(known),
+        fix=suggestion(name, known) or fix,
+    )
+
+
 def _refuse_deep(text: str, name: str) -> None:
     """Stops at deep nesting before `compose` does, which recurses."""
     if sum(map(text.count, "[{-?:")) <= DEPTH:
