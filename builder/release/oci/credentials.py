@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder.errors import InputError, MissingError
+from builder.release.oci.reference import DOCKER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 PATIENCE = 30.0
 """Seconds that a credential helper may take."""
+
+DOCKER_LOGIN = "https://index.docker.io/v1/"
+"""What docker calls its own registry there."""
 
 BY_TOKEN = "<token>"  # noqa: S105 - what helpers answer as the name when the secret is a token
 
@@ -93,13 +97,11 @@ def _of(file: Path, reference: RegistryReference) -> Credentials | None:
             found=getattr(e, "strerror", None) or "not the JSON that docker writes",
             fix="log in again",
         ) from e
-    helper = helpers.get(reference.host) or (store if reference.host not in auths else None)
-    if helper:
-        return _asked(str(helper), reference.host)
     for place in _places(reference):
-        if place in auths:
-            return _decoded(auths[place], file)
-    return _asked(str(store), reference.host) if store else None
+        if place in helpers:
+            return _asked(str(helpers[place]), reference)
+    found = next((_decoded(auths[p], file) for p in _places(reference) if p in auths), None)
+    return found or (_asked(str(store), reference) if store else None)
 
 
 def _key(name: str) -> str:
@@ -115,6 +117,8 @@ def _places(reference: RegistryReference) -> Iterator[str]:
         yield place
         place = place.rpartition("/")[0]
     yield reference.host
+    if reference.host in DOCKER:
+        yield "index.docker.io"
 
 
 def _decoded(own: Any, file: Path) -> Credentials | None:
@@ -131,9 +135,10 @@ def _decoded(own: Any, file: Path) -> Credentials | None:
     return Credentials(name, password.rstrip("\0")) if name else None
 
 
-def _asked(helper: str, host: str) -> Credentials | None:
+def _asked(helper: str, reference: RegistryReference) -> Credentials | None:
     """What a credential helper answers."""
     program = f"docker-credential-{helper}"
+    host = DOCKER_LOGIN if reference.host in DOCKER else reference.host
     try:
         done = subprocess.run(
             [program, "get"], input=host, capture_output=True, text=True, check=False,

@@ -84,6 +84,8 @@ class Answer:
             for e in (errors if isinstance(errors, list) else [])
             if isinstance(e, dict)
         ]
+        # an answer to HEAD has no body
+        words += re.findall(r'\berror="([^"]*)"', self.headers.get("WWW-Authenticate", ""))
         return f"{'; '.join(words)[:300] or 'no reason'} (status {self.status})"
 
 
@@ -101,7 +103,7 @@ class Client:
     """
 
     def __init__(self, reference: RegistryReference, say: Callable[[str], None]) -> None:
-        self.base = f"{'http' if reference.plain else 'https'}://{reference.host}"
+        self.base = f"{'http' if reference.plain else 'https'}://{reference.endpoint}"
         self._reference = reference
         self._say = say
         self._pool = _pool(self.base)

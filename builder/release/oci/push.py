@@ -7,7 +7,8 @@ again, sends what is not there. Every file is held against the manifest when its
 from __future__ import annotations
 
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -161,6 +162,7 @@ class _Sending:
         self._plan = layers.plan(manifest, content)
         self._destination = destination
         self._options = options
+        self._over = threading.Event()
         self.layers = 0
         self.uploaded = 0
 
@@ -169,11 +171,11 @@ class _Sending:
         total = sum(layers.size(layer) for layer in self._plan)
         self._options.say(f"{len(self._plan)} layers, {total / 1e6:.1f} MB")
         self._options.total(total)
-        return _at_once(self._packed, self._plan)
+        return self._at_once(self._packed, self._plan)
 
     def send(self, packed: Iterable[Packed]) -> None:
         """Has every layer there."""
-        for went, layer in _at_once(self._sent, list(zip(self._plan, packed, strict=True))):
+        for went, layer in self._at_once(self._sent, list(zip(self._plan, packed, strict=True))):
             self.layers += went
             self.uploaded += layer.size * went
 
@@ -187,51 +189,76 @@ class _Sending:
 
     def _packed(self, layer: Layer) -> Packed:
         hasher = hashlib.sha256()
-        for chunk in layers.stream(layer, self._repository):
+        for chunk in self._running(layers.stream(layer, self._repository)):
             hasher.update(chunk)
         return Packed(layer.path, layer.kind, f"sha256:{hasher.hexdigest()}", layers.size(layer))
 
     def _sent(self, pair: tuple[Layer, Packed]) -> tuple[bool, Packed]:
         layer, packed = pair
-        went = not self._destination.has(packed.digest, packed.size)
-        if went:
-            self._options.say(f"{layer.path}: {packed.size / 1e6:.1f} MB go to {self._destination}")
-            self._destination.put(packed.digest, packed.size, _Archive(self._repository, *pair))
-        self._options.moved(packed.size)
-        return went, packed
+        if self._destination.has(packed.digest, packed.size):
+            self._options.moved(packed.size)
+            return False, packed
+        self._options.say(f"{layer.path}: {packed.size / 1e6:.1f} MB go to {self._destination}")
+        archive = _Archive(
+            lambda: self._running(layers.stream(layer, self._repository)),
+            packed,
+            self._options.moved,
+        )
+        self._destination.put(packed.digest, packed.size, archive)
+        return True, packed
+
+    def _running(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        """The same chunks, until another layer fails or somebody interrupts."""
+        for chunk in chunks:
+            if self._over.is_set():
+                raise _OverError
+            yield chunk
+
+    def _at_once(self, work: Callable[[T], R], parts: Iterable[T]) -> list[R]:
+        """Several parts of a work side by side; the first that fails ends it."""
+        with ThreadPoolExecutor(WIDTH) as pool:
+            futures = [pool.submit(work, part) for part in parts]
+            try:
+                for future in as_completed(futures):
+                    future.result()
+            except BaseException:
+                self._over.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        return [future.result() for future in futures]
 
 
-@dataclass(frozen=True)
+class _OverError(Exception):
+    """Nobody waits for this layer any more."""
+
+
 class _Archive:
     """A layer's bytes, as often as somebody asks for them."""
 
-    repository: Path
-    layer: Layer
-    packed: Packed
+    def __init__(
+        self, read: Callable[[], Iterator[bytes]], packed: Packed, moved: Callable[[int], None]
+    ) -> None:
+        self._read = read
+        self._packed = packed
+        self._moved = moved
+        self._told = 0
 
     def __iter__(self) -> Iterator[bytes]:
         hasher = hashlib.sha256()
-        last = b""
-        for chunk in layers.stream(self.layer, self.repository):
+        done, last = 0, b""
+        for chunk in self._read():
             hasher.update(chunk)
             if last:
                 yield last
             last = chunk
-        if f"sha256:{hasher.hexdigest()}" != self.packed.digest:
+            done += len(chunk)
+            if done > self._told:  # what goes again after a fault has been told of
+                self._moved(done - self._told)
+                self._told = done
+        if f"sha256:{hasher.hexdigest()}" != self._packed.digest:
             raise WorkFailedError(
                 "a file changed while it was published",
-                where=self.layer.path,
+                where=self._packed.path,
                 fix="publish again when no build is running",
             )
         yield last
-
-
-def _at_once(work: Callable[[T], R], parts: Iterable[T]) -> list[R]:
-    """Several parts of a work side by side; the first that fails ends it."""
-    with ThreadPoolExecutor(WIDTH) as pool:
-        futures = [pool.submit(work, part) for part in parts]
-        try:
-            return [future.result() for future in futures]
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise

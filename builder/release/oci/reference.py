@@ -14,9 +14,10 @@ from builder.errors import InputError
 
 FOLDER = ("/", "./", "../", "~")
 PREFIXES = ("https://", "http://", "docker://", "oci://")
+DOCKER = {"docker.io", "index.docker.io"}
 LOOPBACK = re.compile(r"(localhost|127\.[0-9.]+|\[::1\])(:[0-9]+)?")
 
-_TAG = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}"
+_TAG = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,117}"  # of 128: the artifact's has a suffix
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _HOST = r"(?:[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?"
 _REFERENCE = re.compile(rf"({_HOST})/({_PART}(?:/{_PART})*)(?::({_TAG}))?")
@@ -53,6 +54,11 @@ class RegistryReference:
 
     def __str__(self) -> str:
         return f"{self.host}/{self.name}"
+
+    @property
+    def endpoint(self) -> str:
+        """Where the host answers: Docker's own has another name for that."""
+        return "registry-1.docker.io" if self.host in DOCKER else self.host
 
 
 def parse(text: str) -> FolderReference | RegistryReference:

@@ -1,6 +1,6 @@
 """A real registry: Debian's docker-registry, on a free port, with its data in a folder of its own.
 
-A test module that wants one says `pytest_plugins = ["tests.release.oci.registry"]` and takes the
+A test module that wants one says `pytest_plugins = ["tests.release.oci.fixture"]` and takes the
 fixture `registry`, or starts others with `serving`. `skopeo` is another real client.
 """
 
@@ -116,13 +116,6 @@ def provide() -> None:
     if os.geteuid() != 0:
         pytest.skip("a registry from Debian's packages needs root to install it")
     debian.provide(["docker-registry", "skopeo"], ["docker-registry", "skopeo"])
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory) -> Iterator[Registry]:
-    """A registry that lets everybody in."""
-    with serving(tmp_path_factory.mktemp("registry")) as server:
-        yield server
 
 
 def skopeo(*command: str) -> str:

@@ -116,6 +116,14 @@ def test_helpers_are_asked(docker, helper, named):
     assert credentials(HERE) == Credentials("me", "from the vault")
 
 
+@pytest.mark.parametrize("host", ["docker.io", "index.docker.io"])
+def test_docker_s_own_registry_has_another_name_in_its_files(docker, host):
+    docker({"auths": {"https://index.docker.io/v1/": entry("me", "secret")}})
+    hub = RegistryReference(host, "me/models", None, plain=False)
+    assert credentials(hub).name == "me"
+    assert hub.endpoint == "registry-1.docker.io"
+
+
 def test_a_helper_may_give_a_token(docker, helper):
     helper("""echo '{"Username": "<token>", "Secret": "opaque"}'""")
     docker({"credsStore": "vault"})
