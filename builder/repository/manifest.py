@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from builder.errors import InputError, WorkFailedError
+from builder.repository import strict
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -140,10 +141,10 @@ class Manifest:
 
 
 def decode(content: bytes, where: str) -> Manifest:
-    """Reads a manifest.
+    """Reads a manifest, which may come from anywhere.
 
     Raises:
-        WorkFailedError: it is not one that this version understands.
+        WorkFailedError: it is not one that this version understands, or that any may act on.
     """
     try:
         value = json.loads(content)
@@ -156,14 +157,16 @@ def decode(content: bytes, where: str) -> Manifest:
                 fix="use the version of triton-builder that wrote it, or build again",
             )
         models = {name: _model(entry) for name, entry in value.pop("models").items()}
-        return Manifest(models=models, **value)
-    except (ValueError, KeyError, TypeError, AttributeError) as e:
+        manifest = Manifest(models=models, **value)
+        strict.check(manifest, FILE)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
         raise WorkFailedError(
             "not a manifest",
             where=where,
             found=repr(e),
             fix="build again; or move the folder away first, if it is not the builder's",
         ) from e
+    return manifest
 
 
 def is_ours(repository: Path) -> bool:
