@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 RUNTIME = "prove"
 """The stage that runs in the target release's own runtime."""
 
+AT_MOST = 2
+"""Actions at once for each core: each keeps one busy, but for moments when it waits for a disk."""
+
 
 class LocalExecutor:
     """Worker processes that start when there is work for them, and keep their imports.
@@ -33,7 +36,7 @@ class LocalExecutor:
 
     Args:
         store: where workers find inputs and leave results.
-        jobs: how many actions may run at once.
+        jobs: how many actions may run at once; no more than `AT_MOST` for each core do.
         runtime: the interpreter with the release's ONNX Runtime; it may still be installing.
         machine: what there is; found out by default.
     """
@@ -48,9 +51,9 @@ class LocalExecutor:
         machine: Machine | None = None,
     ) -> None:
         self._store = store
-        self._jobs = jobs
         self._runtime = runtime
         self._machine = machine or machines.this()
+        self._jobs = min(jobs, AT_MOST * self._machine.cores)
         self._workers: list[Worker] = []
         self._answers: list[tuple[Order, Answer]] = []
 

@@ -1,11 +1,12 @@
-"""What this machine has for actions: memory that is free, GPUs and their capability."""
+"""What this machine has for actions: cores, memory that is free, GPUs and their capability."""
 
 from __future__ import annotations
 
 import functools
+import os
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 _CGROUP = Path("/sys/fs/cgroup")
@@ -25,10 +26,12 @@ class Machine:
     Attributes:
         memory: bytes in all.
         gpus: the devices that the driver shows.
+        cores: those that this process may run on.
     """
 
     memory: int
     gpus: tuple[Gpu, ...] = ()
+    cores: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
 
     def free(self) -> int:
         """Bytes that could be taken now without pushing anything out."""

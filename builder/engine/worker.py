@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from builder.engine.baseline import Baseline
 from builder.engine.executor import Damaged
+from builder.engine.variables import variables
 from builder.errors import BuilderError, WorkFailedError
 from builder.files import disk_full
 from builder.plan.action import Needs
@@ -58,7 +59,7 @@ class Worker:
         self.busy: Order | None = None
         self.needs = Needs()
         self.affinity = ""
-        with _environment(), _nobody_main():
+        with variables(FIXED), _nobody_main():
             self.process.start()
         theirs.close()
 
@@ -144,21 +145,6 @@ FIXED = {
 }
 """Variables of every worker: fixed threads, hashes, time zone and language, no pyc files, no
 network hubs."""
-
-
-@contextlib.contextmanager
-def _environment() -> Any:
-    """What workers inherit."""
-    before = {name: os.environ.get(name) for name in FIXED}
-    os.environ.update(FIXED)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 @contextlib.contextmanager

@@ -9,12 +9,13 @@ them the order of sets of strings, the time zone, and the number of threads.
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.engine import run as engine
+from builder.engine.variables import variables
 from builder.errors import BuilderError, MissingError, SeveralError, WorkFailedError
 from builder.files import link_or_copy
 from builder.flow import difference
@@ -179,7 +180,7 @@ def _run(
 
     with ExitStack() as stack:
         executor = local(context, jobs, say, stack)
-        stack.enter_context(_varied())
+        stack.enter_context(variables(VARIED))
         try:
             records = engine.run(
                 context.graph, context.files, context.store, executor=executor, say=listen
@@ -191,21 +192,6 @@ def _run(
             decisions = evaluate(context.graph, context.files, context.store)
             records = {d.action.id: d.record for d in decisions if d.record}
     return records, failed
-
-
-@contextmanager
-def _varied() -> Iterator[None]:
-    """Lets workers that start meanwhile find another environment."""
-    before = {name: os.environ.get(name) for name in VARIED}
-    os.environ.update(VARIED)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _differences(

@@ -175,12 +175,12 @@ def test_nothing_is_decided_twice_or_left_out(store):
     assert walked(store, actions)[0] == []
 
 
-def local(store, memory, gpus=(), jobs=8, free=None):
+def local(store, memory, gpus=(), jobs=8, free=None, cores=8):
     class Fixed(Machine):
         def free(self):
             return free if free is not None else memory
 
-    return LocalExecutor(store, jobs, machine=Fixed(memory, gpus))
+    return LocalExecutor(store, jobs, machine=Fixed(memory, gpus, cores))
 
 
 def test_a_gpu_that_is_not_there_is_an_error_that_says_so(store):
@@ -281,6 +281,23 @@ def test_memory_is_never_promised_twice(store, gated):
     assert set(done) == begun(gated) == set(sizes)
     assert seen[:2] == ["a", "c"]  # b does not fit beside a; c does
     assert max(most) <= 10 * GB
+
+
+def test_more_jobs_than_cores_are_good_for_start_no_more_workers(store, gated):
+    running = []
+
+    def say(event):
+        if event.kind == "start":
+            running.append(event.lane)
+            if len(running) == 2:
+                assert not executor.room(gate(gated, "one more", 0))
+                for number in range(8):
+                    (gated / f"{number}.go").touch()
+
+    executor = local(store, 10 * GB, jobs=50, cores=1)
+    actions = [gate(gated, str(number), 0) for number in range(8)]
+    engine.run(graph(*actions), {}, store, executor=lambda _: executor, say=say)
+    assert set(running) == {"worker 1", "worker 2"}
 
 
 def test_an_action_that_fits_nowhere_runs_alone_rather_than_never(store, gated):
