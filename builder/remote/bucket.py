@@ -23,6 +23,7 @@ import fcntl
 import hashlib
 import os
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -30,7 +31,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Awaitable, Iterator, Sequence
 
 PART = 8 << 20
 """Bytes of a part of a large object, both ways."""
@@ -40,6 +41,9 @@ WIDTH = 8
 
 MOST_PARTS = 9_000
 """Of one upload: S3 takes 10,000."""
+
+TOGETHER = 200
+"""Objects that one request removes."""
 
 LOCK = ".lock"
 """In a folder that is used as a store: what replacing an object is done under."""
@@ -193,49 +197,43 @@ class Bucket:
             raise UnusableError("it has no such bucket", NO_BUCKET)
 
     async def create(self, path: str, content: bytes) -> bool:
-        """Puts an object where there is none; False where there is one, whatever it holds.
+        """Puts an object where there is none; False where there is other content already.
 
         An answer that got lost on its way is no riddle: what is there then is read.
         """
-        if await self._conditional(path, content, "create"):
-            return True
-        there = await self.get(path, len(content))
-        return there == content
+        return await self._settled(path, content, None)
 
     async def replace(self, path: str, content: bytes, tag: str) -> bool:
         """Replaces an object if it still has this tag; False where somebody was quicker.
 
-        Stores that cannot do it in one step are folders, where a lock stands in.
+        Stores that cannot do it in one step are folders, where a lock stands in. Lost answers are
+        as in `create`.
         """
         if self._folder is None:
-            done = await self._conditional(path, content, {"e_tag": tag})
-        else:
+            return await self._settled(path, content, tag)
+        with _disk():
             lock = await asyncio.to_thread(_lock, self._folder / LOCK)
-            try:
-                now = await self.read(path, 1 << 30)
-                done = now is not None and now.tag == tag
-                if done:
-                    await self.put(path, content)
-            finally:
-                os.close(lock)
-        return done or await self.get(path, len(content)) == content
+        try:
+            now = await self.read(path, 1 << 30)
+            if now is None or now.tag != tag:
+                return now is not None and now.content == content
+            await self.put(path, content)
+        finally:
+            os.close(lock)
+        return True
 
     async def list(self, prefix: str = "") -> list[Listed]:
         """All objects below a path that ends at a slash, in the order of their names."""
-
-        async def ask() -> list[Listed]:
-            found = []
-            async for rows in self._obstore.list(self._reads, prefix or None, chunk_size=1000):
-                found += [Listed(r["path"], r["size"], r["last_modified"]) for r in rows]
-            return found
-
-        rows = await self._within(self._limits.answer * 10, ask()) or []
-        return sorted(rows, key=lambda row: row.path)
+        pages = aiter(self._obstore.list(self._reads, prefix or None, chunk_size=1000))
+        found = []
+        while rows := await self._within(self._limits.answer, anext(pages, None)):
+            found += [Listed(r["path"], r["size"], r["last_modified"]) for r in rows]
+        return sorted(found, key=lambda row: row.path)
 
     async def delete(self, paths: Sequence[str]) -> None:
         """Removes objects; those that are not there are no error."""
-        for start in range(0, len(paths), 500):
-            some = list(paths[start : start + 500])
+        for start in range(0, len(paths), TOGETHER):
+            some = list(paths[start : start + TOGETHER])
             if self._folder:
                 for path in some:
                     await self._within(
@@ -243,7 +241,7 @@ class Bucket:
                     )
             else:
                 await self._within(
-                    self._limits.answer * 4, self._obstore.delete_async(self._writes, some)
+                    self._limits.answer * 2, self._obstore.delete_async(self._writes, some)
                 )
 
     async def copy(self, source: str, target: str, size: int) -> bool:
@@ -263,9 +261,21 @@ class Bucket:
         await function(self._writes, *arguments)
         return True
 
-    async def _conditional(self, path: str, content: bytes, mode: Any) -> bool:
+    async def _settled(self, path: str, content: bytes, tag: str | None) -> bool:
+        """Puts an object where there is one of this tag, or none; whether it is there then."""
+        try:
+            done = await self._conditional(path, content, tag)
+        except UnusableError:  # which says nothing of what the store did
+            there = await self.read(path, 1 << 30)
+            if there is None or (there.content != content and there.tag == tag):
+                raise
+            return there.content == content
+        return done or await self.get(path, len(content)) == content
+
+    async def _conditional(self, path: str, content: bytes, tag: str | None) -> bool:
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
+        mode: Any = {"e_tag": tag} if tag else "create"
         put = self._obstore.put_async(self._writes, path, content, mode=mode, use_multipart=False)
         try:
             done = await self._within(self._limits.of(len(content)), put)
@@ -274,7 +284,7 @@ class Bucket:
                 return False
             raise
         if done is None:  # 404: of the bucket, or of the object that was to be replaced
-            if mode == "create":
+            if tag is None:
                 raise UnusableError("it has no such bucket", NO_BUCKET)
             return False
         return True
@@ -303,7 +313,8 @@ class Bucket:
                 if file.tell() == before:
                     raise _slow(patience)
                 before = file.tell()
-            if task.result() is None:
+            # 404 of a second try to complete what the first one did, its answer lost
+            if task.result() is None and await self.size(path) != size:
                 raise UnusableError("it has no such bucket", NO_BUCKET)
         finally:
             task.cancel()
@@ -374,6 +385,15 @@ def _tag_of(tag: str | None, content: bytes, folder: Path | None) -> str:
     return tag if tag and folder is None else hashlib.sha256(content).hexdigest()
 
 
+@contextmanager
+def _disk() -> Iterator[None]:
+    """Errors of a folder's own, in the words of those of stores."""
+    try:
+        yield
+    except OSError as e:
+        raise UnusableError(f"its folder fails: {e.strerror}", FOLDER) from e
+
+
 def _lock(file: Path) -> int:
     """A descriptor that holds a lock until it is closed. Waits for it."""
     handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -410,6 +430,8 @@ def _unusable(error: BaseException) -> UnusableError:
     system = re.search(r"([^:]+) \(os error \d+\)", brief)
     if system and "error sending request" not in brief:
         return UnusableError(f"its folder fails: {system[1].strip()}", FOLDER)
+    if "Unable to canonicalize" in brief:
+        return UnusableError("there is no such folder", "make it, or correct the address")
     status, code = _status(error), _code(error)
     if status or code:
         said = ": ".join(filter(None, (code, _tag(error, "Message")))) or f"status {status}"
@@ -447,7 +469,7 @@ def _code(error: BaseException) -> str:
 def _tag(error: BaseException, name: str) -> str:
     """A field of the XML that S3, Azure and Google answer errors with; others may hold tokens."""
     found = re.search(f"<{name}>([^<]*)</{name}>", str(error))
-    return _without_secrets(found[1].strip()) if found else ""
+    return _without_secrets(found[1].strip().partition("\n")[0]) if found else ""
 
 
 def _status(error: BaseException | None) -> str:
