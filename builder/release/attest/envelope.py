@@ -64,13 +64,32 @@ def decode(bundle: bytes, where: str) -> Envelope:
     Raises:
         WorkFailedError: it is none, or of another shape.
     """
+    value = _bundle(bundle, where)
+    hint = _hint(_member(value, "verificationMaterial", dict, where), where)
+    envelope = _envelope(value, where)
+    signatures = _member(envelope, "signatures", list, where)
+    if len(signatures) != 1:
+        raise _shape(f"{len(signatures)} signatures", "exactly one", where)
+    return Envelope(_base64(envelope, "payload", where), _base64(signatures[0], "sig", where), hint)
+
+
+def payload(bundle: bytes, where: str) -> bytes:
+    """What a bundle is over, whoever signed it and however.
+
+    Raises:
+        WorkFailedError: it is none, or over no statement.
+    """
+    return _base64(_envelope(_bundle(bundle, where), where), "payload", where)
+
+
+def _bundle(content: bytes, where: str) -> dict[str, Any]:
     try:
-        value = json.loads(bundle)
+        value: dict[str, Any] = json.loads(content)
     except (ValueError, RecursionError) as e:
         raise WorkFailedError(
             "the signature is no Sigstore bundle",
             where=where,
-            found=f"{len(bundle)} bytes that are not JSON",
+            found=f"{len(content)} bytes that are not JSON",
             expected=MEDIA_TYPE,
             fix="publish the release again, signed; or fetch the signature again",
         ) from e
@@ -82,17 +101,17 @@ def decode(bundle: bytes, where: str) -> Envelope:
             found=media,
             expected=MEDIA_TYPE,
         )
-    hint = _hint(_member(value, "verificationMaterial", dict, where), where)
+    return value
+
+
+def _envelope(value: dict[str, Any], where: str) -> dict[str, Any]:
     if "dsseEnvelope" not in value:
         raise _shape("a bundle without a signed statement", "dsseEnvelope", where)
-    envelope = _member(value, "dsseEnvelope", dict, where)
+    envelope: dict[str, Any] = _member(value, "dsseEnvelope", dict, where)
     kind = _member(envelope, "payloadType", str, where)
     if kind != PAYLOAD_TYPE:
         raise _shape(f"a payload of type {kind}", PAYLOAD_TYPE, where)
-    signatures = _member(envelope, "signatures", list, where)
-    if len(signatures) != 1:
-        raise _shape(f"{len(signatures)} signatures", "exactly one", where)
-    return Envelope(_base64(envelope, "payload", where), _base64(signatures[0], "sig", where), hint)
+    return envelope
 
 
 def _hint(material: Mapping[str, Any], where: str) -> str:

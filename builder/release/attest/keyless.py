@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder.errors import BuilderError, InputError, MissingError, WorkFailedError
+from builder.release.attest import envelope as envelopes
 from builder.release.attest import payload as payloads
 from builder.repository import manifest as manifests
 
@@ -38,6 +39,9 @@ UNREACHABLE = {
     "TUFError",
     "Timeout",
 }
+MISMATCH = "Signature mismatch"
+"""How model signing begins when other files were signed."""
+
 NO_IDENTITY = {"ExpiredIdentity", "IdentityError"}
 
 
@@ -113,7 +117,9 @@ def verify(
     """
     config = _library("verifying").Config()
     digest = "sha256:" + hashlib.sha256(manifest_bytes).hexdigest()
-    manifest = manifests.decode(manifest_bytes, f"signature of {digest[:19]}")
+    where = f"signature of {digest[:19]}"
+    said = envelopes.payload(bundle, where)
+    manifest = manifests.decode(manifest_bytes, where)
     files = payloads.resources(manifest, digest)
     with _translated(f"verify {identity}'s signature"), tempfile.TemporaryDirectory() as folder:
         config.use_sigstore_verifier(
@@ -122,7 +128,19 @@ def verify(
         config.set_hashing_config(_Known(manifest.target, files))
         file = Path(folder) / "bundle.json"
         file.write_bytes(bundle)
-        config.verify(Path(manifest.target), file)
+        try:
+            config.verify(Path(manifest.target), file)
+        except ValueError as e:
+            if str(e).startswith(MISMATCH):  # the signature holds: say in which files they differ
+                _compare(said, files, digest, where)
+            raise
+        _compare(said, files, digest, where)
+
+
+def _compare(said: bytes, files: payloads.Resources, digest: str, where: str) -> None:
+    signed = payloads.decode(said, where)
+    payloads.same_release(signed, digest, where)
+    payloads.compare(signed, files, where)
 
 
 def _ambient() -> None:
