@@ -427,11 +427,8 @@ def _unusable(error: BaseException) -> UnusableError:
     brief, _, debug = str(error).partition("\n\nDebug source:")
     if "169.254.169.254" in brief or "metadata.google" in brief:  # where clouds keep them
         return UnusableError("there are no credentials for it", CREDENTIALS)
-    system = re.search(r"([^:]+) \(os error \d+\)", brief)
-    if system and "error sending request" not in brief:
-        return UnusableError(f"its folder fails: {system[1].strip()}", FOLDER)
-    if "Unable to canonicalize" in brief:
-        return UnusableError("there is no such folder", "make it, or correct the address")
+    if folder := _folders_own(brief):
+        return folder
     status, code = _status(error), _code(error)
     if status or code:
         said = ": ".join(filter(None, (code, _tag(error, "Message")))) or f"status {status}"
@@ -444,6 +441,15 @@ def _unusable(error: BaseException) -> UnusableError:
         words = cause[1] if cause else "no answer"
         return UnusableError(f"it cannot be reached ({words})", NETWORK)
     return UnusableError(_without_secrets(brief)[:300], NETWORK)
+
+
+def _folders_own(brief: str) -> UnusableError | None:
+    if "Unable to canonicalize" in brief:
+        return UnusableError("there is no such folder", "make it, or correct the address")
+    system = re.search(r"([^:]+) \(os error \d+\)", brief)
+    if system and "error sending request" not in brief:
+        return UnusableError(f"its folder fails: {system[1].strip()}", FOLDER)
+    return None
 
 
 def _answered(status: str, code: str, said: str) -> UnusableError:
