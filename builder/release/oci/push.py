@@ -33,6 +33,9 @@ R = TypeVar("R")
 WIDTH = 4
 """Layers that are hashed, or on their way, at once."""
 
+WORTH_A_LINE = 1_000_000
+"""Bytes of a layer that is worth a line when it goes."""
+
 MODEL_SUFFIX = "-modelpack"
 """What the ModelPack artifact's tag has behind the image's."""
 
@@ -198,7 +201,8 @@ class _Sending:
         if self._destination.has(packed.digest, packed.size):
             self._options.moved(packed.size)
             return False, packed
-        self._options.say(f"{layer.path}: {packed.size / 1e6:.1f} MB go to {self._destination}")
+        if packed.size >= WORTH_A_LINE:
+            self._options.say(f"{layer.path}: {packed.size / 1e6:.1f} MB go to {self._destination}")
         archive = _Archive(
             lambda: self._running(layers.stream(layer, self._repository)),
             packed,

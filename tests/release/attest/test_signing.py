@@ -12,6 +12,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from securesystemslib import dsse
+from securesystemslib.signer import SSlibKey
 
 from builder.errors import InputError, MissingError, WorkFailedError
 from builder.release.attest import envelope, payload, signing
@@ -445,6 +447,16 @@ def test_statements_are_signed_and_held_to_their_bytes(manifest, keys, others):
         signing.verify_statement(bundle, said + b" ", keys.public, "provenance")
     with pytest.raises(WorkFailedError, match="another key"):
         signing.verify_statement(bundle, said, others.public, "provenance")
+
+
+def test_other_implementations_of_dsse_accept_signed_statements(manifest, keys):
+    said = provenance(manifest, manifest.digest)
+    bundle = json.loads(signing.sign_statement(said, keys.private))
+    key = SSlibKey.from_crypto(keys.key.public_key())
+    key.keyid = ""  # bundles name keys elsewhere
+    signed = dsse.Envelope.from_dict(bundle["dsseEnvelope"])
+    assert signed.verify([key], 1)
+    assert signed.payload == said
 
 
 def test_signing_reads_no_file(tmp_path, keys):

@@ -413,9 +413,12 @@ def test_other_bytes_than_their_digest_are_refused(registry):
 
 
 def test_a_file_that_changes_meanwhile_does_not_go(registry, cpu):
+    weights = {"1000000/model.onnx": b"w" * 2_000_000}
+    cpu.manifest = release(cpu.folder, {"encoder": weights})
+
     def say(line):
         if line.startswith("encoder/1000000"):
-            (cpu.folder / "encoder" / "1000000" / "model.onnx").write_bytes(b"x" * 14000)
+            (cpu.folder / "encoder" / "1000000" / "model.onnx").write_bytes(b"x" * 2_000_000)
 
     with pytest.raises(WorkFailedError, match="not as it was built"):
         cpu.push(registry.host, say=say)
