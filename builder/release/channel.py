@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal, get_args
 
 from builder.errors import InputError, WorkFailedError
+from builder.release import layout
 
 SCHEMA = 1
 KEPT = 500
@@ -93,11 +94,11 @@ class Channel:
         return json.dumps(value, indent=2).encode() + b"\n"
 
 
-def decode(content: bytes, where: str) -> Channel:
-    """Reads a channel.
+def decode(content: bytes, name: str, where: str) -> Channel:
+    """Reads a channel, which may come from a store that lies.
 
     Raises:
-        WorkFailedError: it is none that this version understands.
+        WorkFailedError: it is none of that name that this version understands.
     """
     try:
         value = json.loads(content)
@@ -109,17 +110,34 @@ def decode(content: bytes, where: str) -> Channel:
                 expected=SCHEMA,
                 fix="use the version of triton-builder that wrote it, or a newer one",
             )
-        moves = tuple(Move(**move) for move in value["history"])
-        if not moves or moves[-1].release != value["release"]:
+        found = Channel(value["channel"], value["target"], tuple(map(_move, value["history"])))
+        if found.name != name:
+            raise ValueError(f"it calls itself {found.name!r:.100}")  # noqa: TRY301
+        if not found.history or found.release != value["release"]:
             raise ValueError("its history does not end where it stands")  # noqa: TRY301
-        return Channel(value["channel"], value["target"], moves)
-    except (ValueError, KeyError, TypeError, AttributeError) as e:
+        return Channel(name, _line(found.target), found.history)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
         raise WorkFailedError(
             "not a channel",
             where=where,
             found=repr(e),
             fix="promote a release to another channel, and see who wrote this one",
         ) from e
+
+
+def _move(value: dict[str, Any]) -> Move:
+    fields: dict[str, Any] = {name: _line(one) for name, one in value.items()}
+    move = Move(**fields)
+    if not layout.is_release(move.release) or move.action not in get_args(Action):
+        raise ValueError(f"no move: {value!r:.200}")
+    return move
+
+
+def _line(value: object) -> str:
+    """Text that a terminal can show."""
+    if not isinstance(value, str) or not value.isprintable():
+        raise ValueError(f"no text: {value!r:.100}")
+    return value
 
 
 def when(move: Move) -> datetime:

@@ -32,16 +32,27 @@ async def check(store: ReleaseStore, release: Release) -> None:
     Raises:
         WorkFailedError: it does.
     """
-    await _each(store, release, write=False)
+    wrong = await together(
+        _one(store, release, model, version, write=False) for model, version in _versions(release)
+    )
+    errors = [error for error in wrong if error]
+    if errors:
+        raise SeveralError.of(errors)
 
 
 async def stake(store: ReleaseStore, release: Release) -> None:
-    """Claims every version of a release, at one go with the check.
+    """Claims every version of a release.
+
+    One after the other, and all publishers in the same order: of those that claim the same
+    versions at the same time one gets all of its own, where else each could be in another's way.
 
     Raises:
         WorkFailedError: somebody was quicker, with other bytes.
     """
-    await _each(store, release, write=True)
+    for model, version in sorted(await _unclaimed(store, release)):
+        error = await _one(store, release, model, version, write=True)
+        if error:
+            raise error
 
 
 def bytes_of(entry: ModelEntry, version: str) -> dict[str, str]:
@@ -53,15 +64,22 @@ def bytes_of(entry: ModelEntry, version: str) -> dict[str, str]:
     return files
 
 
-async def _each(store: ReleaseStore, release: Release, *, write: bool) -> None:
-    wrong = await together(
-        _one(store, release, model, version, write=write)
-        for model, entry in release.manifest.models.items()
-        for version in entry.versions
-    )
-    errors = [error for error in wrong if error]
-    if errors:
-        raise SeveralError.of(errors)
+def _versions(release: Release) -> list[tuple[str, str]]:
+    return [(m, v) for m, entry in release.manifest.models.items() for v in entry.versions]
+
+
+async def _unclaimed(store: ReleaseStore, release: Release) -> list[tuple[str, str]]:
+    """Models' versions that nobody claimed as these bytes."""
+
+    async def claimed(model: str, version: str) -> bool:
+        path = layout.claim(release.manifest.target, model, version)
+        there = await store.ask(store.bucket.get(path, SMALL))
+        files = bytes_of(release.manifest.models[model], version)
+        return there is not None and _decode(there).get("files") == files
+
+    versions = _versions(release)
+    found = await together(claimed(*version) for version in versions)
+    return [version for version, done in zip(versions, found, strict=True) if not done]
 
 
 async def _one(
@@ -103,7 +121,7 @@ async def _abandoned(store: ReleaseStore, claim: dict[str, Any]) -> bool:
         release = str(claim["release"])
     except (KeyError, ValueError, TypeError):
         return False
-    if age < ABANDONED or await store.has(release):
+    if age < ABANDONED or not layout.is_release(release) or await store.has(release):
         return False
     return await store.ask(store.bucket.size(layout.gone(release))) is None
 
@@ -111,9 +129,9 @@ async def _abandoned(store: ReleaseStore, claim: dict[str, Any]) -> bool:
 def _decode(content: bytes) -> dict[str, Any]:
     try:
         value = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
-    return value if isinstance(value, dict) else {}
+    return value if isinstance(value, dict) and isinstance(value.get("files"), dict) else {}
 
 
 def _refused(  # noqa: PLR0913 - what the message says
@@ -124,7 +142,7 @@ def _refused(  # noqa: PLR0913 - what the message says
     version: str,
     files: dict[str, str],
 ) -> WorkFailedError:
-    before = claim.get("files") or {}
+    before: dict[str, str] = claim.get("files") or {}
     names = sorted(n for n in before.keys() | files.keys() if before.get(n) != files.get(n))
     return WorkFailedError(
         f"{model} {version} was published before, with other bytes",
@@ -132,7 +150,7 @@ def _refused(  # noqa: PLR0913 - what the message says
         found=", ".join(n.removeprefix("../") for n in names[:3]) + " differ"
         if before
         else "a claim that says nothing",
-        expected=f"the bytes of release {str(claim.get('release'))[:19]}",
+        expected=f"the bytes of release {str(claim.get('release'))[:19]}" if before else None,
         fix=f"give it a new version in models/{model}/model.yaml "
         f"(ensembles/{model}/ensemble.yaml): a published version never changes",
     )

@@ -7,6 +7,7 @@ one that began before is seen (see `ReleaseStore.under_way`).
 
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from builder.errors import BuilderError, WorkFailedError
 from builder.release import layout, tree
 from builder.release.store import COLLECTION_LASTS, SMALL
 from builder.remote.tasks import together
+from builder.repository.manifest import FILE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -29,6 +31,9 @@ MARGIN = timedelta(minutes=2)
 
 FORGOTTEN = timedelta(days=7)
 """A publication that is under way for so long has died."""
+
+COLLECTION_ENDS = 2.0
+"""Seconds for saying so."""
 
 SOME = 500
 """Objects removed at once."""
@@ -84,18 +89,18 @@ async def _collect(
     store: ReleaseStore, window: timedelta, grace: timedelta, end: datetime | None
 ) -> Collected:
     now = datetime.now(UTC)
+    # marks first: what loses its mark after this has left its channel and its manifest before
+    named, needed = await _under_way(store, now)
     rows = await store.list("")
     manifests = {name: row for row in rows if (name := layout.release_of(row.path))}
-    named = set[str]()
     for channel in await store.all_channels():
         named |= channel.since(now - window) | {channel.release, *channel.below()[:1]}
-    pending, needed = await _under_way(store, rows, now)
-    named |= pending
     kept = {n for n, row in manifests.items() if n in named or now - row.modified < window}
     for release in await together(store.release(name) for name in sorted(kept)):
         needed |= {digest for _, (digest, _) in release.manifest.tree()}
     dropped = manifests.keys() - kept
-    doomed = [row for row in rows if _doomed(row, kept, needed, now - grace)]
+    doomed = [row for row in rows if _doomed(row, kept | named, needed, now - grace)]
+    doomed.sort(key=lambda row: not row.path.endswith(f"/{FILE}"))  # trees lose what says whole
     found = Collected(
         tuple(sorted(dropped)),
         len(doomed) + len(dropped),
@@ -103,33 +108,48 @@ async def _collect(
         tuple(sorted(kept)),
     )
     if end:
-        for name in sorted(dropped):  # nobody finds it any more, before its files go
-            await store.ask(store.bucket.put(layout.gone(name), b"{}\n"))
-        await store.delete([layout.manifest(name) for name in dropped])
-        for start in range(0, len(doomed), SOME):
+        # nobody finds a release any more, before its files go
+        paths = [layout.manifest(name) for name in sorted(dropped)]
+        paths += [row.path for row in doomed]
+        for start in range(0, len(paths), SOME):
+            some = paths[start : start + SOME]
             if datetime.now(UTC) > end:
                 raise WorkFailedError(
                     "the collection takes too long for those who wait for it",
                     where=store.url,
-                    found=f"{len(doomed) - start} objects are left",
+                    found=f"{len(paths) - start} objects are left",
                     fix="call it again: it goes on where it was",
                 )
-            await store.delete([row.path for row in doomed[start : start + SOME]])
+            gone = [layout.gone(name) for path in some if (name := layout.release_of(path))]
+            await together(store.ask(store.bucket.put(path, b"{}\n")) for path in gone)
+            await store.delete(some)
     return found
 
 
-async def _under_way(
-    store: ReleaseStore, rows: list[Listed], now: datetime
-) -> tuple[set[str], set[str]]:
-    """Releases and files that publications and moves under way need."""
-    paths = [r.path for r in rows if r.path.startswith(f"{layout.PENDING}/")
-             and now - r.modified < FORGOTTEN]  # fmt: skip
+async def _under_way(store: ReleaseStore, now: datetime) -> tuple[set[str], set[str]]:
+    """Releases and files that publications and moves under way need.
+
+    Raises:
+        WorkFailedError: one does not say what it needs.
+    """
+    rows = await store.list(f"{layout.PENDING}/")
+    paths = [row.path for row in rows if now - row.modified < FORGOTTEN]
+    marks = await together(store.ask(store.bucket.get(path, SMALL)) for path in paths)
     names, blobs = set[str](), set[str]()
-    for content in await together(store.ask(store.bucket.get(path, SMALL)) for path in paths):
-        if content:
+    for path, content in zip(paths, marks, strict=True):
+        if content is None:
+            continue
+        try:
             value = json.loads(content)
             names.add(value["release"])
             blobs |= set(value["blobs"] or ())
+        except (ValueError, KeyError, TypeError, RecursionError) as e:
+            raise WorkFailedError(
+                "what is under way does not say what it needs",
+                where=f"{store.url}/{path}",
+                found=repr(e)[:200],
+                fix="nothing was dropped; see who wrote this object, and remove it",
+            ) from e
     return names, blobs
 
 
@@ -170,5 +190,7 @@ async def _alone(store: ReleaseStore) -> AsyncIterator[datetime]:
     try:
         yield began + COLLECTION_LASTS - MARGIN
     finally:
-        with suppress(BuilderError):
-            await store.delete([layout.COLLECTION])
+        if datetime.now(UTC) < began + COLLECTION_LASTS:  # else it may be another's by now
+            with suppress(BuilderError, TimeoutError):
+                async with asyncio.timeout(COLLECTION_ENDS):
+                    await store.delete([layout.COLLECTION])

@@ -89,6 +89,11 @@ def channel_of(path: str) -> str | None:
     return match[1] if match and _CHANNEL.fullmatch(match[1]) else None
 
 
+def is_release(name: str) -> bool:
+    """Whether it is a release's whole name, as manifests and channels have it."""
+    return whole(name.removeprefix("sha256:")) == name and digits(name) is not None
+
+
 def digits(name: str) -> str | None:
     """The hex digits of a release's name, or of the start of one; None for a channel's name."""
     match = _RELEASE.fullmatch(name)

@@ -81,7 +81,8 @@ async def publish(repository: Path, store: ReleaseStore, options: Options) -> Pu
     if options.tree:
         tree.check(release)
     async with store.under_way(release.name, release.content, options.say):
-        new = not await store.has(release.name)
+        there = await store.content(release.name)
+        new = there is None
         if new:
             await claims.check(store, release)
         uploaded = await _upload(store, repository, blobs, options.moved)
@@ -90,12 +91,19 @@ async def publish(repository: Path, store: ReleaseStore, options: Options) -> Pu
         for kind, content in attested.items():
             path = layout.attestation(release.name, kind)
             await store.ask(store.bucket.put(path, content))
-        if new:
-            await store.ask(store.bucket.create(layout.manifest(release.name), release.content))
-            await store.delete([layout.gone(release.name)])
+        if there != release.content:
+            await _seal(store, release, there)
         if options.tree:
             await tree.lay_out(store, release, repository)
     return Published(release.name, release.manifest.target, new, uploaded, size)
+
+
+async def _seal(store: ReleaseStore, release: Release, there: bytes | None) -> None:
+    """Puts the manifest, which makes it a release; in the place of what is none, where there is."""
+    path = layout.manifest(release.name)
+    if there is not None or not await store.ask(store.bucket.create(path, release.content)):
+        await store.ask(store.bucket.put(path, release.content))
+    await store.delete([layout.gone(release.name)])
 
 
 def proven(repository: Path) -> Release:

@@ -46,6 +46,9 @@ COLLECTION_LASTS = timedelta(minutes=10)
 
 TICK = 1.0
 
+FAREWELL = 1.0
+"""Seconds for tidying up at a store after something failed, or somebody asked to stop."""
+
 
 @dataclass(frozen=True)
 class Release:
@@ -109,11 +112,14 @@ class ReleaseStore:
             WorkFailedError: its manifest is not what the name says.
             InputError: there is none.
         """
-        path = layout.manifest(name)
-        content = await self.ask(self.bucket.get(path, SMALL))
+        content = await self.content(name)
         if content is None:
             raise await self._no_release(name)
-        return decode(name, content, f"{self.url}/{path}")
+        return decode(name, content, f"{self.url}/{layout.manifest(name)}")
+
+    async def content(self, name: str) -> bytes | None:
+        """What the store has for a release's manifest, whatever that is."""
+        return await self.ask(self.bucket.get(layout.manifest(name), SMALL))
 
     async def has(self, name: str) -> bool:
         """Whether there is such a release."""
@@ -192,7 +198,7 @@ class ReleaseStore:
         found: Object | None = await self.ask(self.bucket.read(path, SMALL))
         if found is None:
             return None
-        return channels.decode(found.content, f"{self.url}/{path}"), found.tag
+        return channels.decode(found.content, name, f"{self.url}/{path}"), found.tag
 
     async def put_channel(self, channel: Channel, tag: str | None) -> bool:
         """Writes a channel if it still has this tag, or is not there where None."""
@@ -222,6 +228,7 @@ class ReleaseStore:
         mark = layout.pending(secrets.token_hex(8))
         value = {"release": release, "blobs": sorted(_blobs(manifest)) if manifest else None}
         await self.ask(self.bucket.create(mark, json.dumps(value).encode()))
+        patience = None
         try:
             told = False
             while await self.collecting():
@@ -230,9 +237,13 @@ class ReleaseStore:
                     told = True
                 await asyncio.sleep(TICK)
             yield
-        finally:
-            with suppress(BuilderError):  # a mark that stays is swept by a later collection
-                await asyncio.shield(self.delete([mark]))
+        except BaseException:
+            patience = FAREWELL
+            raise
+        finally:  # a mark that stays is swept by a later collection
+            with suppress(BuilderError, TimeoutError):
+                async with asyncio.timeout(patience):
+                    await self.delete([mark])
 
     async def collecting(self) -> bool:
         """Whether a collection is under way."""
@@ -277,7 +288,11 @@ def decode(name: str, content: bytes, where: str) -> Release:
             expected=name,
             fix="somebody changed it: see who can write there; publish the repository again",
         )
-    return Release(name, manifests.decode(content, where), content)
+    try:
+        return Release(name, manifests.decode(content, where), content)
+    except WorkFailedError as e:
+        e.fix = "see who published it, and with which version of triton-builder"
+        raise
 
 
 def _blobs(content: bytes) -> set[str]:

@@ -59,7 +59,7 @@ def order(release: Release) -> list[list[str]]:
 
 
 async def lay_out(store: ReleaseStore, release: Release, repository: Path) -> None:
-    """Lays a release out; what an earlier attempt left is finished.
+    """Lays a release out; what an earlier attempt left, or lost since, is finished.
 
     Args:
         store: where its files lie by digest.
@@ -68,19 +68,18 @@ async def lay_out(store: ReleaseStore, release: Release, repository: Path) -> No
     """
     root = layout.tree(release.name)
     marker = f"{root}/{FILE}"
-    if await store.ask(store.bucket.size(marker)) is not None:
-        return
     files = dict(release.manifest.tree())
+    there = {row.path: row.size for row in await store.list(f"{root}/")}
+    missing = {name for name, (_, size) in files.items() if there.get(f"{root}/{name}") != size}
     for step in order(release):
         await together(_place(store, files[name], f"{root}/{name}", repository / name)
-                       for name in step)  # fmt: skip
-    await store.ask(store.bucket.put(marker, release.content))
+                       for name in step if name in missing)  # fmt: skip
+    if there.get(marker) != len(release.content):
+        await store.ask(store.bucket.put(marker, release.content))
 
 
 async def _place(store: ReleaseStore, file: tuple[str, int], target: str, here: Path) -> None:
     digest, size = file
-    if await store.ask(store.bucket.size(target)) == size:
-        return
     if size <= COPIED:
         if not await store.ask(store.bucket.copy(layout.blob(digest), target, size)):
             raise WorkFailedError(
