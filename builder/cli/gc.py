@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +11,7 @@ import click
 
 from builder.cli.options import age, json_option, size
 from builder.cli.printing import print_json, tell
-from builder.cli.stores import release_store, store_option
+from builder.cli.stores import release_store, store_option, work
 from builder.errors import InputError
 
 
@@ -54,10 +53,10 @@ def command(  # noqa: PLR0913 - the command's options
                 where="--max-size, --max-age",
                 expected="--window 30d",
             )
-        since = timedelta(seconds=window or 30 * 86400)
+        since = timedelta(seconds=30 * 86400 if window is None else window)
         _releases(options, store, since, dry=dry_run, as_json=as_json)
         return
-    if store or window:
+    if store or window is not None:
         raise InputError("these are for releases", where="--store, --window", fix="add --releases")
     from builder.store.digests import cache_folder
     from builder.store.gc import Limits, collect
@@ -81,7 +80,7 @@ def _releases(
     from builder.release.collect import collect
 
     where = release_store(options, store)
-    found = asyncio.run(collect(where, window, dry=dry, say=tell))
+    found = work(collect(where, window, dry=dry, say=tell))
     if as_json:
         print_json(**vars(found), store=where.url, dry_run=dry)
         return

@@ -87,7 +87,7 @@ def main() -> NoReturn:
         e.show()
         sys.exit(InputError.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        print("\ninterrupted; what was finished is kept", file=sys.stderr)
+        print(f"\n{interrupts.SAID}", file=sys.stderr)
         sys.stdout.flush()
         os._exit(interrupts.EXIT_CODE)  # all of ours has ended; threads in a slow network have not
     except BrokenPipeError:

@@ -33,14 +33,15 @@ def print_json(errors: Sequence[BuilderError] = (), **others: Any) -> None:
 
 
 def print_error(error: BuilderError) -> None:
-    """An error on standard error."""
+    """An error on standard error. It may quote what somebody wrote for this terminal to obey."""
+    text = "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in str(error))
     if sys.stderr.isatty():
         from rich.console import Console as Terminal
         from rich.markup import escape
 
-        Terminal(stderr=True).print(f"[bold red]error[/]: {escape(str(error))}", highlight=False)
+        Terminal(stderr=True).print(f"[bold red]error[/]: {escape(text)}", highlight=False)
     else:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {text}", file=sys.stderr)
 
 
 def report(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from builder.cli.options import json_option
 from builder.cli.printing import print_json, tell
-from builder.cli.stores import release_store, store_option
+from builder.cli.stores import release_store, store_option, work
 
 if TYPE_CHECKING:
     from builder.release.move import Moved
@@ -28,7 +27,7 @@ def command(
     from builder.release.move import promote
 
     where = release_store(options, store)
-    show(asyncio.run(promote(where, channel, release, tell)), as_json=as_json)
+    show(work(promote(where, channel, release, tell)), as_json=as_json)
 
 
 def show(moved: Moved, *, as_json: bool) -> None:

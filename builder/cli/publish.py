@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ import click
 
 from builder.cli.options import json_option, target_option
 from builder.cli.printing import print_json
-from builder.cli.stores import release_store, store_option
+from builder.cli.stores import release_store, store_option, work
 from builder.console import Bytes
 from builder.errors import InputError
 from builder.release.layout import SIGNATURE
@@ -72,11 +71,12 @@ def command(  # noqa: PLR0913 - the command's options
             total=progress.total,
             moved=progress.moved,
         )
-        done = asyncio.run(publish.publish(root / "repository" / name, where, how))
+        done = work(publish.publish(root / "repository" / name, where, how))
         pushed = _push(root / "repository" / name, oci, attest) if oci else None
         moved = None
         if channel:
-            moved = asyncio.run(move.promote(where, channel, done.release, progress.say))
+            progress.say(f"{done.release} is published; moving channel {channel}")
+            moved = work(move.promote(where, channel, done.release, progress.say))
     if as_json:
         before = moved.before if moved else None
         image = vars(pushed) if pushed else None

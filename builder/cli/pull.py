@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import click
 
 from builder.cli.options import json_option
 from builder.cli.printing import print_json
-from builder.cli.stores import release_store, signature_check, store_option, verify_option
+from builder.cli.stores import release_store, signature_check, store_option, verify_option, work
 from builder.console import Bytes
 
 
@@ -55,7 +54,7 @@ def command(  # noqa: PLR0913 - the command's options
             total=progress.total,
             moved=progress.moved,
         )
-        done = asyncio.run(pull.pull(where, name, folder, how))
+        done = work(pull.pull(where, name, folder, how))
     if as_json:
         print_json(**vars(done), folder=str(folder), store=where.url)
     elif done.changed:

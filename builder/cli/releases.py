@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ import click
 
 from builder.cli.options import json_option
 from builder.cli.printing import print_json
-from builder.cli.stores import release_store, store_option
+from builder.cli.stores import release_store, store_option, work
 
 if TYPE_CHECKING:
     from builder.release.listing import Row
@@ -28,7 +27,7 @@ def command(options: dict[str, Any], *, store: str | None, as_json: bool) -> Non
     from builder.release.listing import listing
 
     where = release_store(options, store)
-    rows, channels = asyncio.run(listing(where))
+    rows, channels = work(listing(where))
     if as_json:
         print_json(
             store=where.url,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import click
@@ -10,7 +9,7 @@ import click
 from builder.cli.options import json_option
 from builder.cli.printing import tell
 from builder.cli.promote import show
-from builder.cli.stores import release_store, store_option
+from builder.cli.stores import release_store, store_option, work
 
 
 @click.command("rollback")
@@ -25,4 +24,4 @@ def command(
     """Move CHANNEL back to the release that it was at before."""
     from builder.release.move import rollback
 
-    show(asyncio.run(rollback(release_store(options, store), channel, to, tell)), as_json=as_json)
+    show(work(rollback(release_store(options, store), channel, to, tell)), as_json=as_json)

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from builder.cli import interrupts
 from builder.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from builder.release.store import Release, ReleaseStore
+
+T = TypeVar("T")
+
+PATIENCE = 1.5
+"""Seconds between an interrupt and the end of all waiting."""
 
 VARIABLE = "TRITON_BUILDER_RELEASE_STORE"
 
@@ -48,6 +55,15 @@ def release_store(
     except InputError as e:
         e.where = e.where or ("--store" if url else f"${VARIABLE}" if own else "release-store")
         raise
+
+
+def work(job: Coroutine[Any, Any, T]) -> T:
+    """Does something at a release store. An interrupt ends it soon, whatever it waits for.
+
+    Nothing needs more time to end well: it may be killed at any moment.
+    """
+    interrupts.end_within(PATIENCE)
+    return asyncio.run(job)
 
 
 def _projects(start: Path) -> str:

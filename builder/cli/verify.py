@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import click
 
 from builder.cli.options import json_option
 from builder.cli.printing import print_json
-from builder.cli.stores import release_store, signature_check, store_option, verify_option
+from builder.cli.stores import release_store, signature_check, store_option, verify_option, work
 from builder.console import Bytes
 
 
@@ -44,11 +43,11 @@ def command(  # noqa: PLR0913 - the command's options
             signed = signature.read_bytes() if signature else None
             if check and not signed:
                 where = release_store(options, store)
-                signed = asyncio.run(verify.signature_of(where, folder))
+                signed = work(verify.signature_of(where, folder))
             done = verify.in_folder(folder, check, signed, progress.moved)
         else:
             where = release_store(options, store)
-            done = asyncio.run(verify.in_store(where, name, check, progress.moved))
+            done = work(verify.in_store(where, name, check, progress.moved))
     told = "verified and signed" if verify_key else "verified; no key was given for a signature"
     if as_json:
         print_json(**vars(done), signed=verify_key is not None)

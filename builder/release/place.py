@@ -1,34 +1,41 @@
 """A folder that releases are pulled into, and what lies beside it.
 
 DIR                      the tree, with its manifest.json; read-only files
-.DIR.pull/lock           held by whoever changes DIR
+.DIR.lock                held by whoever changes DIR, a build too
 .DIR.pull/blobs/         files by digest, unless a cache for the whole node is named
 .DIR.pull/state.json     what DIR holds, and how its files looked when they were verified
 .DIR.new-…               a tree that is being made
+
+A DIR that is a link means the folder that it leads to.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder.errors import InputError, WorkFailedError
+from builder.errors import BuilderError, InputError, MissingError, WorkFailedError
 from builder.files import disk_errors, remove_tree, write_atomically
 from builder.release import layout
 from builder.release.store import read
 from builder.repository import manifest as manifests
-from builder.repository import swap
+from builder.repository import spare, swap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
 
     from builder.release.store import Release
     from builder.repository.manifest import Manifest
+
+FULL = (
+    "free some space, or give --cache and DIR places on a larger disk; what came of large files "
+    "is kept, and the next pull goes on from there"
+)
+UNWRITABLE = "make it writable, or name other places for DIR and --cache"
 
 
 @dataclass(frozen=True)
@@ -59,11 +66,7 @@ class Place:
     """
 
     def __init__(self, folder: Path, cache: Path | None = None) -> None:
-        self.folder = folder.absolute()
-        self.shared = cache is not None
-        self._work = self.folder.with_name(f".{self.folder.name}.pull")
-        self._cache = cache.absolute() if cache else self._work
-        swap.check_ours(self.folder)
+        self.folder = Path(os.path.realpath(folder))
         if self.folder.is_mount():
             raise InputError(
                 "a mount point cannot be swapped",
@@ -71,6 +74,10 @@ class Place:
                 expected="a folder below it",
                 fix=f"pull into {self.folder / 'repository'}, and give Triton that",
             )
+        swap.check_ours(self.folder)
+        self.shared = cache is not None
+        self._work = self.folder.with_name(f".{self.folder.name}.pull")
+        self._cache = cache.absolute() if cache else self._work
 
     def blob(self, digest: str) -> Path:
         """Where a file lies by its digest."""
@@ -79,19 +86,10 @@ class Place:
     @contextmanager
     def claim(self, say: Callable[[str], None]) -> Iterator[None]:
         """Holds the only right to change the folder; waits while another process has it."""
-        with disk_errors(self.folder.parent):
-            self._work.mkdir(parents=True, exist_ok=True)
-            lock = os.open(self._work / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                say(f"another process changes {self.folder.name}; waiting for it")
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            swap.sweep(self.folder)
+        waiting = f"another process changes {self.folder.name}; waiting for it"
+        with swap.claim(self.folder, lambda _: say(waiting)):
+            spare.drop(self.folder)  # of builds: a pulled tree is made of nothing
             yield
-        finally:
-            os.close(lock)
 
     def holds(self, release: Release, manifest: Manifest) -> bool:
         """Whether all of it is there already, each file as it looked when it was verified."""
@@ -133,7 +131,8 @@ class Place:
                 _sync(folder)
             swap.exchange(tree, self.folder)
         value = {"release": release.name, "models": sorted(manifest.models), "marks": marks}
-        write_atomically(self._work / "state.json", json.dumps(value).encode())
+        with suppress(BuilderError):  # it is done; what is lost is the next pull's ease
+            write_atomically(self._work / "state.json", json.dumps(value).encode())
 
     def tidy(self, manifest: Manifest) -> None:
         """Drops files of other releases from a cache that is the folder's own."""
@@ -153,6 +152,30 @@ class Place:
             return State(value["release"], tuple(value["models"]), value["marks"])
         except (OSError, ValueError, KeyError, TypeError):
             return State()
+
+
+@contextmanager
+def disks(folder: Path) -> Iterator[None]:
+    """Says what is wrong with the disks here, and what a pull can do about it.
+
+    Raises:
+        WorkFailedError: one is full, or fails.
+        MissingError: one may not be written.
+    """
+    try:
+        with disk_errors(folder):
+            yield
+    except (WorkFailedError, MissingError) as e:
+        if "TRITON_BUILDER_CACHE" in (e.fix or ""):
+            e.fix = UNWRITABLE if isinstance(e, MissingError) else FULL
+        raise
+    except OSError as e:
+        raise WorkFailedError(
+            "a file could not be written or read",
+            where=str(e.filename or folder),
+            found=e.strerror,
+            fix="pull again; the folder is as it was",
+        ) from e
 
 
 def mark(path: Path) -> list[int] | None:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from builder.errors import WorkFailedError
-from builder.files import disk_errors, link_or_copy, sha256
+from builder.files import link_or_copy, remove, sha256, write_atomically
 from builder.release import layout
-from builder.release.place import Place
+from builder.release.place import Place, disks
 from builder.remote.bucket import UnusableError
 from builder.remote.tasks import to_its_end
 from builder.remote.transfers import Transfers
@@ -86,12 +86,13 @@ async def pull(store: ReleaseStore, name: str, folder: Path, options: Options) -
         WorkFailedError: what came is not what was published; the folder is as it was.
         MissingError: the store cannot be used.
     """
-    place = Place(folder, options.cache)
+    with disks(folder):
+        place = Place(folder, options.cache)
     release = await find(store, name, options.check)
     manifest = release.manifest.only(options.models) if options.models else release.manifest
     size = sum(size for _, (_, size) in manifest.tree())
     models = tuple(sorted(manifest.models))
-    with place.claim(options.say):
+    with disks(place.folder.parent), place.claim(options.say):
         if place.holds(release, manifest):
             return Pulled(release.name, models, size, changed=False)
         with swap.staging(place.folder) as tree:
@@ -132,9 +133,8 @@ async def stage(  # noqa: PLR0913 - all that a tree is made of
     options.moved(sum(size for digest, size in sizes.items() if digest in here))
     missing = {digest: size for digest, size in sizes.items() if digest not in here}
     await _download(store, place, missing, files, options.moved)
-    with disk_errors(place.folder.parent):
-        await to_its_end(_lay_out, place, files, known, tree)
-        (tree / manifests.FILE).write_bytes(release.content)
+    await to_its_end(_lay_out, place, files, known, tree)
+    write_atomically(tree / manifests.FILE, release.content)
     return sum(missing.values())
 
 
@@ -148,10 +148,12 @@ def _whole(place: Place, digests: Collection[str]) -> set[str]:
                 return True
         except FileNotFoundError:
             return False
-        path.unlink(missing_ok=True)
+        except OSError:  # a folder, or one that cannot be read
+            pass
+        remove(path)
         return False
 
-    with disk_errors(place.folder.parent), ThreadPoolExecutor(HASHERS, "hash") as pool:
+    with ThreadPoolExecutor(HASHERS, "hash") as pool:
         return {d for d, whole in zip(digests, pool.map(one, digests), strict=True) if whole}
 
 

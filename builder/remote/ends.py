@@ -11,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from builder.files import remove
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -127,7 +129,13 @@ class Arrival:
 
 
 def _opened(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    """A file that may be there; nothing that leads elsewhere, where others may write too."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        return os.open(path, flags, 0o644)
+    except OSError:
+        remove(path)
+        return os.open(path, flags, 0o644)
 
 
 class Departure:
