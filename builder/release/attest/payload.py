@@ -137,8 +137,8 @@ def _resources(listed: list[Mapping[str, Any]], where: str) -> Resources:
         name, algorithm, digest = resource["name"], resource["algorithm"], resource["digest"]
         if algorithm != ALGORITHM:
             raise _other(where, f"{name} by {algorithm}", f"{name} by {ALGORITHM}")
-        if name in found:
-            raise _other(where, f"{name} twice", "every file once")
+        if not isinstance(name, str) or name in found:
+            raise _other(where, f"{name} twice, or no name", "every file once")
         bytes.fromhex(digest)
         found[name] = digest.lower()
     return found

@@ -149,7 +149,7 @@ class Client:
         headers: Mapping[str, str],
         body: bytes | Iterable[bytes] | None = None,
     ) -> Answer:
-        """One request, and the redirections that it meets if it only reads.
+        """One request, and the redirections that a GET meets.
 
         Raises:
             FaultError: it did not come to an answer.
@@ -157,7 +157,7 @@ class Client:
         for _ in range(HOPS):
             by = self._authorization if url.startswith(f"{self.base}/") else ""
             answer = self._exchange(method, url, {**headers, "Authorization": by}, body)
-            if answer.status not in REDIRECTIONS or method not in {"GET", "HEAD"}:
+            if answer.status not in REDIRECTIONS or method != "GET":
                 return answer
             url = urljoin(url, answer.headers.get("Location", ""))
         raise WorkFailedError("the registry redirects in a circle", where=url)
@@ -278,6 +278,8 @@ class Client:
                 preload_content=False,
             )  # fmt: skip
             content = response.read(LARGEST)
+            if len(content) == LARGEST:  # there may be more, which nobody wants
+                response.close()
             response.release_conn()
         except urllib3.exceptions.SSLError as e:
             raise self._untrusted(e) from e

@@ -7,10 +7,10 @@ again, sends what is not there. Every file is held against the manifest when its
 from __future__ import annotations
 
 import hashlib
-import threading
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from queue import SimpleQueue
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 from builder.errors import WorkFailedError
 from builder.release.oci import layers
@@ -20,7 +20,7 @@ from builder.release.oci.reference import FolderReference, parse
 from builder.repository import manifest as manifests
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from builder.release.oci.documents import Document
@@ -32,6 +32,9 @@ R = TypeVar("R")
 
 WIDTH = 4
 """Layers that are hashed, or on their way, at once."""
+
+PATIENCE = 5.0
+"""Seconds that the others have to end when one layer has failed."""
 
 WORTH_A_LINE = 1_000_000
 """Bytes of a layer that is worth a line when it goes."""
@@ -165,7 +168,7 @@ class _Sending:
         self._plan = layers.plan(manifest, content)
         self._destination = destination
         self._options = options
-        self._over = threading.Event()
+        self._over = Event()
         self.layers = 0
         self.uploaded = 0
 
@@ -218,18 +221,43 @@ class _Sending:
                 raise _OverError
             yield chunk
 
-    def _at_once(self, work: Callable[[T], R], parts: Iterable[T]) -> list[R]:
-        """Several parts of a work side by side; the first that fails ends it."""
-        with ThreadPoolExecutor(WIDTH) as pool:
-            futures = [pool.submit(work, part) for part in parts]
-            try:
-                for future in as_completed(futures):
-                    future.result()
-            except BaseException:
+    def _at_once(self, work: Callable[[T], R], parts: Sequence[T]) -> list[R]:
+        """Several parts of a work side by side; the first that fails ends it.
+
+        Whoever interrupts does not wait for a registry that does not answer: the threads die with
+        the program.
+        """
+        left = list(enumerate(parts))[::-1]
+        done: SimpleQueue[tuple[int, R | None, BaseException | None]] = SimpleQueue()
+
+        def take() -> None:
+            while left and not self._over.is_set():
+                try:
+                    place, part = left.pop()
+                except IndexError:  # another thread was faster
+                    return
+                try:
+                    done.put((place, work(part), None))
+                except BaseException as e:  # noqa: BLE001 - raised where it is waited for
+                    done.put((place, None, e))
+
+        threads = [Thread(target=take, daemon=True) for _ in range(min(WIDTH, len(parts)))]
+        for thread in threads:
+            thread.start()
+        found: dict[int, R] = {}
+        failed: BaseException | None = None
+        try:
+            while not failed and len(found) < len(parts):
+                place, result, failed = done.get()
+                found[place] = cast("R", result)
+        finally:
+            if failed or len(found) < len(parts):
                 self._over.set()
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-        return [future.result() for future in futures]
+        for thread in threads:
+            thread.join(PATIENCE)
+        if failed:
+            raise failed
+        return [found[place] for place in range(len(parts))]
 
 
 class _OverError(Exception):

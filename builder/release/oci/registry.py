@@ -11,7 +11,15 @@ from urllib.parse import urlencode, urljoin
 
 from builder.errors import WorkFailedError
 from builder.release.oci.documents import INDEX, Document, encoded
-from builder.release.oci.http import FAULTS, NOT_FOUND, TRIES, UNAUTHORIZED, Client, FaultError
+from builder.release.oci.http import (
+    FAULTS,
+    NOT_FOUND,
+    REDIRECTIONS,
+    TRIES,
+    UNAUTHORIZED,
+    Client,
+    FaultError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -44,10 +52,12 @@ class Registry:
         return str(self._reference)
 
     def has(self, digest: str, size: int) -> bool:
-        """Whether a blob is there."""
-        answer = self._client.ask("HEAD", f"{self._url}/blobs/{digest}", (OK, NOT_FOUND))
+        """Whether a blob is there; what is redirected to a storage behind the registry is."""
+        good = (OK, NOT_FOUND, *REDIRECTIONS)
+        answer = self._client.ask("HEAD", f"{self._url}/blobs/{digest}", good)
         length = answer.headers.get("Content-Length")
-        return answer.status == OK and length in {None, str(size)}
+        there = answer.status == OK and length in {None, str(size)}
+        return there or answer.status in REDIRECTIONS
 
     def put(self, digest: str, size: int, chunks: Iterable[bytes]) -> None:
         """Sends a blob; from the start again where a fault hinders it."""

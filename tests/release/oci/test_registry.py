@@ -1,15 +1,20 @@
 """A real registry: what goes there, what comes back by another client, and all that can fail."""
 
 import base64
+import contextlib
 import datetime as dt
 import hashlib
 import io
 import ipaddress
 import json
 import os
+import signal
 import subprocess
 import sys
 import tarfile
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from cryptography import x509
@@ -402,6 +407,73 @@ def test_a_push_that_fails_leaves_the_tag_where_it_was(tmp_path, proxy, registry
     with pytest.raises(WorkFailedError):
         cpu.push(at(proxy))
     assert copied(tmp_path, f"{registry.host}/{cpu.name}:v1") == before
+
+
+def test_a_registry_that_says_it_has_what_it_has_not_is_found_out(proxy, registry, cpu):
+    proxy.faults = [Fault("refuse", "/blobs/sha256", status=307)]  # to a storage behind it
+    with pytest.raises(WorkFailedError, match="BLOB_UNKNOWN"):
+        cpu.push(at(proxy))
+    assert tags(registry, cpu.name) == []
+
+
+def test_an_interrupt_gets_through_a_registry_that_hangs(proxy, cpu):
+    proxy.faults = [Fault("hang", "PUT")]
+    script = f"""
+from pathlib import Path
+from builder.release.oci.push import Options, push
+folder = Path({str(cpu.folder)!r})
+push(folder, (folder / "manifest.json").read_bytes(), "{at(proxy)}/{cpu.name}", Options())
+"""
+    process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 20
+    while not any(request.startswith("PUT") for request in proxy.requests):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=20)
+    assert "KeyboardInterrupt" in said
+
+
+def test_a_refusal_before_all_is_sent_is_told(cpu):
+    large = {"1000000/weights.bin": os.urandom(4 << 20)}
+    cpu.manifest = release(cpu.folder, {"large": large})
+    with hasty() as host, pytest.raises((WorkFailedError, MissingError), match=r"413|reset|pipe"):
+        cpu.push(host)
+
+
+@contextlib.contextmanager
+def hasty():
+    """A registry that has nothing, and answers an upload by 413 before it has read it."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            self.answer(404)
+
+        def do_POST(self):
+            self.answer(202, Location="/v2/upload")
+
+        def do_PUT(self):
+            self.answer(413)
+            self.close_connection = True
+
+        def answer(self, status, **headers):
+            self.send_response(status)
+            for name, value in {"Content-Length": "0", **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+
+        def log_message(self, *_):
+            """Tests are quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def test_other_bytes_than_their_digest_are_refused(registry):
