@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from builder.cli.options import json_option
 from builder.cli.printing import print_json
-from builder.cli.stores import release_store, signature_check, store_option, verify_option, work
+from builder.cli.stores import release_store, store_option, trust_options, work
 from builder.console import Bytes
+
+if TYPE_CHECKING:
+    from builder.release.trust import Trust
 
 
 @click.command("pull")
@@ -27,7 +30,7 @@ from builder.console import Bytes
     show_envvar=True,
     help="A folder of files that pods of a node share; default: one beside DIR.",
 )
-@verify_option
+@trust_options
 @json_option
 @click.pass_obj
 def command(  # noqa: PLR0913 - the command's options
@@ -38,7 +41,7 @@ def command(  # noqa: PLR0913 - the command's options
     store: str | None,
     models: str | None,
     cache: Path | None,
-    verify_key: Path | None,
+    trust: Trust,
     as_json: bool,
 ) -> None:
     """Bring DIR to a release: every byte verified, swapped in at one go."""
@@ -49,7 +52,7 @@ def command(  # noqa: PLR0913 - the command's options
         how = pull.Options(
             models=[m.strip() for m in (models or "").split(",") if m.strip()],
             cache=cache,
-            check=signature_check(verify_key),
+            check=trust.check if trust else None,
             say=progress.say,
             total=progress.total,
             moved=progress.moved,

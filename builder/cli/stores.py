@@ -1,8 +1,9 @@
-"""Which release store a command works on, and which key it trusts."""
+"""Which release store a command works on, and whom it trusts."""
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,7 +16,7 @@ from builder.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from builder.release.store import Release, ReleaseStore
+    from builder.release.store import ReleaseStore
 
 T = TypeVar("T")
 
@@ -30,13 +31,49 @@ store_option = click.option(
     help="The release store: s3://bucket/prefix, gs://, az://, file:///folder; default: "
     f"${VARIABLE}, then release-store in pyproject.toml, then the project's folder releases/.",
 )
-verify_option = click.option(
-    "--verify-key",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    envvar="TRITON_BUILDER_VERIFY_KEY",
-    show_envvar=True,
-    help="A public key in PEM; what it did not sign is refused.",
+_trust = (
+    click.option(
+        "--verify-key",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        envvar="TRITON_BUILDER_VERIFY_KEY",
+        show_envvar=True,
+        help="A public key in PEM; what it did not sign is refused.",
+    ),
+    click.option(
+        "--verify-identity",
+        metavar="WHO",
+        envvar="TRITON_BUILDER_VERIFY_IDENTITY",
+        show_envvar=True,
+        help="Who must have signed it at Sigstore.",
+    ),
+    click.option(
+        "--verify-issuer",
+        metavar="URL",
+        envvar="TRITON_BUILDER_VERIFY_ISSUER",
+        show_envvar=True,
+        help="Who vouches for that identity.",
+    ),
 )
+
+
+def trust_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds the options that say who must have signed; the command gets them as `trust`."""
+
+    @functools.wraps(command)
+    def trusting(
+        *arguments: Any,
+        verify_key: Path | None,
+        verify_identity: str | None,
+        verify_issuer: str | None,
+        **options: Any,
+    ) -> None:
+        from builder.release.trust import Trust
+
+        command(*arguments, trust=Trust(verify_key, verify_identity, verify_issuer), **options)
+
+    for option in reversed(_trust):
+        trusting = option(trusting)
+    return trusting
 
 
 def release_store(
@@ -78,25 +115,3 @@ def _projects(start: Path) -> str:
             fix=f"give --store URL, or set ${VARIABLE}; or change into a project",
         ) from e
     return read_settings(root).release_store or (root / "releases").resolve().as_uri()
-
-
-def signature_check(key: Path | None) -> Callable[[Release, bytes | None], None] | None:
-    """What refuses a release that a key did not sign; None where no key is given."""
-    if key is None:
-        return None
-    trusted = key
-
-    def check(release: Release, signature: bytes | None) -> None:
-        from builder.errors import WorkFailedError
-        from builder.release.attest.signing import verify
-
-        if signature is None:
-            raise WorkFailedError(
-                "the release is not signed",
-                where=release.name[:19],
-                expected=f"a signature by the key in {trusted}",
-                fix="triton-builder publish --sign-key KEY, where it was built",
-            )
-        verify(signature, release.content, trusted)
-
-    return check

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from builder.release.store import Release, ReleaseStore
+    from builder.release.store import ReleaseStore
+    from builder.release.trust import Trust
 
 
 @dataclass(frozen=True)
@@ -31,17 +32,19 @@ class Verified:
         release: `sha256:<hex>`.
         files: how many.
         size: their bytes.
+        provenance: whether whoever is trusted signed the provenance as well.
     """
 
     release: str
     files: int
     size: int
+    provenance: bool = False
 
 
 async def in_store(
     store: ReleaseStore,
     name: str,
-    check: Callable[[Release, bytes | None], None] | None,
+    trust: Trust,
     moved: Callable[[int], None] = lambda _: None,
 ) -> Verified:
     """Reads a release in its store: signature, manifest, every byte of every file.
@@ -52,7 +55,10 @@ async def in_store(
     """
     import asyncio
 
-    release = await pull.find(store, name, check)
+    release = await pull.find(store, name, trust.check if trust else None)
+    kinds = ("provenance", "provenance.sig") if trust else ()
+    attested = {kind: await store.attestation(release.name, kind) for kind in kinds}
+    provenance = trust.check_provenance(release, attested)
     files = {file: path for path, file in release.manifest.tree()}
     lane = asyncio.Semaphore(WIDTH)
     found = await together(_blob(store, lane, digest, size, moved) for digest, size in files)
@@ -67,7 +73,8 @@ async def in_store(
             fix="remove such objects, and publish the release again: what is missing is uploaded",
         )
     names = dict(release.manifest.tree())
-    return Verified(release.name, len(names), sum(size for _, size in names.values()))
+    size = sum(size for _, size in names.values())
+    return Verified(release.name, len(names), size, provenance)
 
 
 async def _blob(
@@ -95,7 +102,7 @@ async def _blob(
 
 def in_folder(
     folder: Path,
-    check: Callable[[Release, bytes | None], None] | None,
+    trust: Trust,
     signature: bytes | None = None,
     moved: Callable[[int], None] = lambda _: None,
 ) -> Verified:
@@ -114,8 +121,7 @@ def in_folder(
             expected=f"a {manifests.FILE}",
         ) from e
     release = read(content, f"{folder}/{manifests.FILE}")
-    if check:
-        check(release, signature)
+    trust.check(release, signature)
     present = {path.name for path in folder.iterdir() if path.is_dir()}
     models = present & release.manifest.models.keys()
     manifest = (

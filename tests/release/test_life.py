@@ -9,6 +9,7 @@ from builder.errors import InputError, WorkFailedError
 from builder.release import collect, layout, move, publish, pull, verify
 from builder.release.listing import listing
 from builder.release.store import ReleaseStore
+from builder.release.trust import Trust
 from tests.release.trees import files, repository
 
 NOW = timedelta(0)
@@ -269,21 +270,21 @@ def test_a_folder_of_somebody_else_is_left_alone(store, first, tmp_path):
 
 def test_verify_reads_every_byte(store, first, tmp_path):
     release = published(store, first).release
-    assert asyncio.run(verify.in_store(store, release, None)).files == 4
+    assert asyncio.run(verify.in_store(store, release, Trust())).files == 4
     pulled(store, release, tmp_path / "pod")
-    assert verify.in_folder(tmp_path / "pod", None).release == release
+    assert verify.in_folder(tmp_path / "pod", Trust()).release == release
     blob = layout.blob(
         next(iter(dict(asyncio.run(store.release(release)).manifest.tree()).values()))[0]
     )
     asyncio.run(store.bucket.put(blob, b"x" * asyncio.run(store.bucket.size(blob))))
     with pytest.raises(WorkFailedError, match="not in the store as it was published") as e:
-        asyncio.run(verify.in_store(store, release, None))
+        asyncio.run(verify.in_store(store, release, Trust()))
     assert "other bytes" in e.value.found
     weights = tmp_path / "pod/a/1/model.onnx"
     weights.chmod(0o644)
     weights.write_bytes(b"zz")
     with pytest.raises(WorkFailedError, match="not as they were released"):
-        verify.in_folder(tmp_path / "pod", None)
+        verify.in_folder(tmp_path / "pod", Trust())
 
 
 def test_a_swapped_blob_never_enters_the_tree(store, first, tmp_path):
