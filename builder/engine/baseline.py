@@ -2,7 +2,8 @@
 
 A source may change the working directory, the environment, where modules are looked for, or how
 torch and numpy compute. The next action, perhaps another model's, must not depend on that. What
-a source changes inside a library (a function put in another's place) stays.
+a source changes inside a library (a function put in another's place) stays: a worker to which that
+has happened is given nothing more (see `stages.usercode.libraries`).
 """
 
 from __future__ import annotations

@@ -118,7 +118,7 @@ class LocalExecutor:
             order = worker.busy
             assert order  # noqa: S101 - it is among the busy ones
             answers.append((order, worker.result()))
-            if not worker.process.is_alive():
+            if worker.spent:
                 self._workers.remove(worker)
                 worker.stop()
         return answers

@@ -22,6 +22,7 @@ from builder.files import disk_full
 from builder.plan.action import Needs
 from builder.plan.evaluate import Record
 from builder.plan.reads import DISTRIBUTION, VARIABLE
+from builder.stages.usercode import libraries
 from builder.store.blobs import DamagedError
 from builder.store.digests import of_read
 from builder.store.store import Store
@@ -47,6 +48,8 @@ class Worker:
         busy: what it is at.
         needs: what that takes.
         affinity: whose model it has loaded.
+        spent: whether it is to do nothing more: it is dead, or a source has put something of its
+            own into a library, which another model would meet there.
     """
 
     def __init__(self, store: Store, name: str = "worker") -> None:
@@ -59,6 +62,7 @@ class Worker:
         self.busy: Order | None = None
         self.needs = Needs()
         self.affinity = ""
+        self.spent = False
         with variables(FIXED), _nobody_main():
             self.process.start()
         theirs.close()
@@ -81,9 +85,11 @@ class Worker:
         if order is None:
             raise RuntimeError("an idle worker has no result")
         try:
-            answer: Answer = self.connection.recv()
+            answer: Answer
+            answer, self.spent = self.connection.recv()
         except (EOFError, OSError):
             self.process.join()
+            self.spent = True
             return _died(order, self.process.exitcode or 0)
         return answer
 
@@ -169,8 +175,9 @@ def _serve(connection: Connection, root: str, project: str) -> None:
         while (order := _order(connection)) is not None:
             baseline.restore()
             answer = perform(order, store, lease)
+            spent = bool(libraries.changed())
             with contextlib.suppress(OSError):  # the engine is gone: so will the next order be
-                connection.send(answer)
+                connection.send((answer, spent))
     os._exit(0)  # taking torch down takes a second, and nothing is left to be lost
 
 

@@ -134,6 +134,32 @@ def test_what_one_source_does_to_the_process_does_not_reach_the_next(tmp_path, m
     assert answers[1].outputs["y"].tolist() == [[3, 4], [5, 0]]
 
 
+SPOILS = [
+    "np.fabs = lambda _: 9",
+    "exec('np.fabs = abs')",
+    "import fractions\nfractions.Fraction.spoiled = 9",
+]
+
+
+@pytest.mark.parametrize("spoil", SPOILS)
+def test_what_one_source_puts_into_a_library_does_not_reach_the_next(tmp_path, monkeypatch, spoil):
+    monkeypatch.setenv("TRITON_BUILDER_CACHE", str(tmp_path / "cache"))
+    root = tmp_path / "project"
+    root.mkdir()
+    sound = "int(type(np.fabs) is np.ufunc), int(not hasattr(fractions.Fraction, 'spoiled'))"
+    echo(root, "aa", f"{ECHO_SOURCE}{spoil}\n")
+    echo(root, "bb", "import fractions\n" + ECHO_SOURCE.replace("5, 6", sound))
+    here = context(root, None)
+    lanes = []
+    options = Options(jobs=1, validate=False, on_event=lambda event: lanes.append(event.lane))
+    records = build(here, options).records
+    from builder.stages import goldens
+
+    answers = goldens.read(here.store.file(records["reference bb"].outputs["goldens.npy"]))
+    assert answers[1].inputs["x"].tolist() == [[3, 4], [1, 1]]
+    assert set(lanes) - {""} == {"worker 1"}
+
+
 def test_a_file_that_was_looked_for_in_vain_is_an_input(built, tmp_path):
     source = ECHO_SOURCE.replace(
         "def samples():",

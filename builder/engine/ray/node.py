@@ -146,7 +146,7 @@ class _Desk:
             self._worker = Worker(self._store)
         self._worker.give(order)
         answer = self._worker.result()
-        if not self._worker.process.is_alive():
+        if self._worker.spent:
             self._worker.stop()
             self._worker = None
         return answer

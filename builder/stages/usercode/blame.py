@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.errors import BuilderError, InputError, MissingError
+from builder.stages.usercode import libraries
 from builder.stages.usercode.reads import editable
 
 if TYPE_CHECKING:
@@ -69,11 +70,14 @@ def importable(place: Place, *, keep: bool = False) -> Iterator[None]:
     finally:
         sys.dont_write_bytecode = wrote
         sys.path.remove(str(folder))
+        files = {str(place.path)} | {_file(module) for module in own.values()}
         for name in [name for name in sys.modules if name not in before]:
             if editable(Path(_file(sys.modules[name])), place.project):
                 module = sys.modules.pop(name)
+                files.add(_file(module))
                 if keep:
                     own[name] = module
+        libraries.ran(files)
 
 
 def forget(folder: Path) -> None:

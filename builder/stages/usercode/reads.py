@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 CODE = (".py", ".so", ".dylib", ".pyd")
 """Suffixes that are code: outside the project, the toolchain's versions stand for them."""
 
-BUILDER = Path(__file__).resolve().parent.parent
+BUILDER = Path(__file__).resolve().parents[2]
 """This package: in a development checkout it lies inside the project that it builds."""
 
 SYSTEM = ("/proc/", "/sys/", "/dev/", "/etc/", "/run/", "/usr/")

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from builder.errors import InputError
+from builder.stages.usercode import libraries
 from builder.stages.usercode.blame import Place, blaming, forget
 from builder.stages.usercode.observation import Observation, observing
 
@@ -222,6 +223,7 @@ def _module(place: Place) -> tuple[types.ModuleType, Observation]:
         folder = place.path.parent
         if any(IMPORTS_TORCH.search(path.read_bytes()) for path in folder.glob("*.py")):
             import torch  # noqa: F401 - before the source does, so that the seed reaches it
+        libraries.remember()
         with observing(place) as seen, blaming(place, "importing it", keep=True):
             seed()
             exec(compile(text, str(place.path), "exec"), module.__dict__)  # noqa: S102
