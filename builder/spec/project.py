@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from builder.errors import BuilderError, InputError, SeveralError
 from builder.files import sha256
 from builder.spec import consistency, interface, wires
-from builder.spec.document import Document, parse, read, suggestion
+from builder.spec.document import Document, parse, read, unknown
 from builder.spec.ensemble import EnsembleSpec
 from builder.spec.model import ModelSpec
 from builder.spec.source import Function, Outline, outline
@@ -54,13 +54,12 @@ class Project:
         wanted = name or self.settings.default_target
         if wanted in self.settings.targets:
             return wanted, self.settings.targets[wanted]
-        known = list(self.settings.targets)
-        raise InputError(
-            f"no target `{wanted}`",
-            where="pyproject.toml [tool.triton-builder]",
-            found=wanted,
-            expected=", ".join(known),
-            fix=suggestion(wanted, known) or f"add [tool.triton-builder.targets.{wanted}]",
+        raise unknown(
+            "target",
+            wanted,
+            list(self.settings.targets),
+            "pyproject.toml [tool.triton-builder]",
+            f"add [tool.triton-builder.targets.{wanted}]",
         )
 
     def closure(self, names: Sequence[str]) -> frozenset[str]:
@@ -74,13 +73,7 @@ class Project:
         while todo:
             name = todo.pop()
             if name not in known:
-                raise InputError(
-                    f"no model or ensemble `{name}`",
-                    where="command line",
-                    found=name,
-                    expected=", ".join(known),
-                    fix=suggestion(name, known),
-                )
+                raise unknown("model or ensemble", name, known, "command line")
             seen.add(name)
             if name in self.ensembles:
                 todo += [s.model for s in self.ensembles[name].steps if s.model not in seen]
