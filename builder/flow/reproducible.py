@@ -22,6 +22,7 @@ from builder.flow import difference
 from builder.flow.context import context as planned
 from builder.flow.workers import local
 from builder.plan.evaluate import evaluate
+from builder.plan.reads import LISTING, counts
 from builder.store.blobs import DamagedError
 from builder.store.store import Store
 
@@ -147,6 +148,8 @@ def _elsewhere(context: Context, records: Mapping[str, Record], scratch: Path) -
         root = scratch / "somewhere-else"
     for path in reversed(_files(context, records)):  # so that folders list them in another order
         link_or_copy((home / path).resolve(), root / path)
+    for folder in _folders(context, records):
+        (root / folder).mkdir(parents=True, exist_ok=True)
     names = sorted(context.names) if context.partial else ()
     other = planned(root, context.target_name, names)
     return replace(other, store=Store(scratch / "store", root, context.target_name))
@@ -164,7 +167,28 @@ def _files(context: Context, records: Mapping[str, Record]) -> list[str]:
         found |= set(action.files.values())
     for record in records.values():
         found |= {read for read in record.reads if ":" not in read and not read.startswith("/")}
+    found |= {path.relative_to(home).as_posix() for path in _listed(context, records)}
     return sorted(path for path in found if (home / path).is_file())
+
+
+def _folders(context: Context, records: Mapping[str, Record]) -> list[str]:
+    """Every folder whose being there a build has seen, relative to the project."""
+    home = context.project.root
+    found = [home / read for read in _listings(records)] + _listed(context, records)
+    return sorted(path.relative_to(home).as_posix() for path in found if path.is_dir())
+
+
+def _listed(context: Context, records: Mapping[str, Record]) -> list[Path]:
+    """What lies in the folders that a build has listed, as far as a listing shows it."""
+    home = context.project.root
+    folders = [home / read for read in _listings(records)]
+    paths = [path for folder in folders if folder.is_dir() for path in folder.iterdir()]
+    return [path for path in paths if counts(path.relative_to(home).as_posix())]
+
+
+def _listings(records: Mapping[str, Record]) -> set[str]:
+    reads = {read for record in records.values() for read in record.reads}
+    return {read.removeprefix(LISTING) for read in reads if read.startswith(LISTING)}
 
 
 def _run(

@@ -25,6 +25,10 @@ CHANGING = {
 """Sources whose first sample is another one each time, or elsewhere."""
 
 
+LISTINGS = "[[len(os.listdir('data')), 10 * len(glob('*.txt')) + len(os.listdir('empty'))]]"
+"""A sample out of folders that lie elsewhere in the project; nothing in them is opened."""
+
+
 @pytest.fixture(scope="module")
 def patch():
     with pytest.MonkeyPatch.context() as patch:
@@ -55,6 +59,15 @@ def differences(tmp_path_factory, patch):
     (folder / "source.py").write_text(ECHO_SOURCE + text)
     echo(root, "failing", ECHO_SOURCE + f"\nassert {FIRST!r} in __file__\n")
     echo(root, "sound", ECHO_SOURCE)
+    for name in ("data/one.txt", "data/deeper/two.txt", "more/three.txt", "four.txt"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    (root / "empty").mkdir()
+    echo(
+        root,
+        "listing",
+        "import os\nfrom glob import glob\n" + ECHO_SOURCE.replace(SAMPLE, LISTINGS),
+    )
     found = {}
     for difference in twice(root):
         found.setdefault(difference.action.split()[1], []).append(difference)
@@ -108,6 +121,10 @@ def test_what_follows_from_another_difference_is_not_told(differences):
 
 def test_a_sound_model_has_no_difference(differences):
     assert "sound" not in differences
+
+
+def test_folders_that_are_listed_hold_the_same_elsewhere(differences):
+    assert "listing" not in differences
 
 
 def test_differences_are_refused_with_all_that_is_known(differences):
