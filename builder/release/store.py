@@ -252,9 +252,9 @@ class ReleaseStore:
             return False
         try:
             began = datetime.fromisoformat(json.loads(found)["began"])
-        except (ValueError, KeyError, TypeError):
+            return abs(datetime.now(UTC) - began) < COLLECTION_LASTS  # clocks may differ
+        except (ValueError, KeyError, TypeError, RecursionError):
             return False
-        return datetime.now(UTC) - began < COLLECTION_LASTS
 
     # --- objects -----------------------------------------------------------------------
 

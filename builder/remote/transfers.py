@@ -152,8 +152,11 @@ class Transfers:
             async for piece in pieces:
                 if piece is None:
                     return False
+                expected = min(PART, size - arrival.size)
                 await to_its_end(arrival.append, piece)
                 self._moved(len(piece))
+                if len(piece) < expected:  # the object ends here, whatever was said of its size
+                    break
         return True
 
     async def _pieces(
