@@ -3,7 +3,7 @@
 Kept, whatever the limits: what a repository stands for, and all that was used since the oldest
 build that still runs began. Other builds go on meanwhile: the gate is shut for one
 record at a time (see `leases`). Spare trees of repositories go, since they hold on to the space of
-files that the store has dropped.
+files that the store has dropped; so do sources of builds elsewhere that nobody works on any more.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from builder.errors import WorkFailedError
+from builder.files import remove
 from builder.repository import manifest as manifests
 from builder.repository import swap
+from builder.store.store import sources
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable
+    from pathlib import Path
 
     from builder.store.store import Store
 
@@ -39,12 +42,13 @@ class Limits:
 
 @dataclass
 class Collected:
-    """What went, and what stays, in records, blobs and bytes."""
+    """What went, and what stays, in records, blobs and bytes; and trees of sources that went."""
 
     records: int = 0
     blobs: int = 0
     bytes: int = 0
     left: int = 0
+    sources: int = 0
 
 
 @dataclass
@@ -92,6 +96,9 @@ def collect(store: Store, limits: Limits, *, dry: bool = False) -> Collected:
         for key, stat in records:
             if _exceeds(work, stat):
                 _drop_record(work, key)
+        trees = sources(store.root)
+        for tree in list(trees.iterdir()) if trees.is_dir() else ():
+            _drop_sources(work, tree)
         return work.gone
 
 
@@ -137,8 +144,18 @@ def _drop_blob(work: _Collection, digest: str) -> None:
     work.gone.left -= size
 
 
+def _drop_sources(work: _Collection, folder: Path) -> None:
+    """Drops a tree that was not used for long; one whose making was cut off has a hidden name."""
+    gone = folder.with_name(f".gone-{folder.name}")
+    with contextlib.suppress(FileNotFoundError):  # somebody else was first
+        young = folder.stat().st_mtime >= work.horizon - (work.limits.age or 0)
+        if not young and _dropped(work, folder.stat, lambda: folder.rename(gone)):
+            work.gone.sources += not folder.name.startswith(".")
+            remove(gone)
+
+
 def _dropped(
-    work: _Collection, stat: Callable[[], os.stat_result], drop: Callable[[], None]
+    work: _Collection, stat: Callable[[], os.stat_result], drop: Callable[[], object]
 ) -> bool:
     """Drops a file unless it was used since the horizon: looked at and dropped in one go."""
     with work.store.leases.shut():

@@ -6,6 +6,7 @@
     roots/<repository>.json  keys that a repository stands for, which `gc` keeps
     tmp/<pid>-*/             leases: work in progress of running processes
     gate, keys               locks
+    ../sources/<tree>/       on a node of a cluster: the projects of those whose actions run here
 
 What is not here is asked of the remote cache: its records are believed when they fit their
 key, its blobs when they fit their digest, and these are fetched when somebody wants them.
@@ -33,6 +34,11 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
     from builder.remote.cache import Remote
+
+
+def sources(root: Path) -> Path:
+    """Where a node of a cluster keeps the projects of builds elsewhere, by their trees' names."""
+    return root.parent / "sources"
 
 
 class Store:

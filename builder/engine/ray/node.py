@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,7 @@ from builder.errors import BuilderError, MissingError
 from builder.plan.evaluate import Record
 from builder.servers import install
 from builder.store import digests
+from builder.store import store as places
 from builder.store.blobs import DamagedError
 from builder.store.digests import cache_folder
 from builder.store.records import encode
@@ -111,8 +113,11 @@ class _Desk:
         self._site = site
         self._warnings: list[str] = []
         self._remote = Remote(site.remote, read_only=False, warn=self._warnings.append)
-        project = cache_folder() / "sources" / site.sources
-        self._store = Store(cache_folder() / "store", project, remote=self._remote)
+        root = cache_folder() / "store"
+        project = places.sources(root) / site.sources
+        self._store = Store(root, project, remote=self._remote)
+        self._life = ExitStack()  # until the process ends: `gc` drops nothing that it uses
+        self._life.enter_context(self._store.leases.take())
         self._worker: Worker | None = None
 
     def perform(self, order: Order) -> Answer:

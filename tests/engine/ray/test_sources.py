@@ -1,6 +1,7 @@
 """A project's files as they travel to a node."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from builder.engine.ray import sources
 from builder.errors import MissingError
 from builder.remote.cache import Remote
 from builder.store.digests import FileDigests
+from builder.store.gc import Limits, collect
 from builder.store.store import Store
 
 
@@ -136,3 +138,29 @@ def test_a_tree_that_is_not_there_is_missing(remote, tmp_path):
     with pytest.raises(MissingError, match="does not give the project's sources"):
         sources.lay_out("0" * 64, place, Store(tmp_path / "store", place, remote=remote), remote)
     assert not Path(place).exists()
+
+
+def test_trees_that_nobody_works_on_are_collected(project, remote, tmp_path):
+    name = sources.push(_tree(project), project, remote)
+    place = tmp_path / "node/sources" / name
+    store = Store(tmp_path / "node/store", place, remote=remote)
+    half = place.with_name(".half")
+
+    def aged():
+        sources.lay_out(name, place, store, remote)
+        half.mkdir(exist_ok=True)
+        for folder in (place, half):
+            os.utime(folder, (time.time() - 3600,) * 2)
+
+    aged()
+    assert collect(store, Limits(), dry=True).sources == 1
+    assert collect(store, Limits(age=7200)).sources == 0
+    with store.leases.take():
+        sources.lay_out(name, place, store, remote)
+        assert collect(store, Limits()).sources == 0
+        assert [p.name for p in place.parent.iterdir()] == [name]
+    aged()
+    assert collect(store, Limits()).sources == 1
+    assert list(place.parent.iterdir()) == []
+    sources.lay_out(name, place, store, remote)
+    assert _tree(place) == _tree(project)
