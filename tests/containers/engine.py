@@ -29,6 +29,7 @@ KINDS = (
     (("ps", "--all", "--format={{.Names}}"), ("rm", "--force", "--time=0", "--volumes")),
     (("volume", "ls", "--format={{.Name}}"), ("volume", "rm", "--force")),
     (("secret", "ls", "--format={{.Name}}"), ("secret", "rm")),
+    (("network", "ls", "--format={{.Name}}"), ("network", "rm", "--force")),
 )
 """How what runs make is listed by name, and removed, in this order."""
 PATIENCE = 300.0
@@ -115,7 +116,7 @@ class Engine:
         return subprocess.CompletedProcess(done.args, done.returncode, out, err)
 
     def name(self) -> str:
-        """A new name for a container, a pod, a volume or a secret of this run."""
+        """A new name for something of this run."""
         return f"{self.run}{secrets.token_hex(4)}"
 
     def has(self, image: str) -> bool:
@@ -132,9 +133,12 @@ class Engine:
         networks = found["NetworkSettings"]["Networks"].values()
         return next(n["IPAddress"] for n in networks if n["IPAddress"])
 
-    def gateway(self, container: str) -> str:
-        """Where this machine is reached from a container, or the pod that it is in."""
-        return ".".join([*self.address(container).split(".")[:3], "1"])
+    def network(self) -> tuple[str, str]:
+        """Makes a network for containers; its name, and where they reach this machine in it."""
+        name = self.name()
+        self("network", "create", name)
+        found = json.loads(self("network", "inspect", name))[0]
+        return name, found["subnets"][0]["gateway"]
 
     def remove(self, run: str) -> None:
         """Removes everything whose name starts so."""

@@ -93,7 +93,9 @@ def _wheels(folder: Path) -> None:
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
     constraints = ("--constraint", str(ROOT / "constraints.txt"))
     target = ("--wheel-dir", str(folder / "wheels"))
-    subprocess.run([*pip, "wheel", *constraints, *target, f"{ROOT}[pull]"], check=True)
+    command = [*pip, "wheel", *constraints, *target, f"{ROOT}[pull]"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def _built(

@@ -1,0 +1,96 @@
+"""How long a pod may take to start, and how much it needs. Pure: decisions with their reasons."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from builder.deploy.lanes import Pods
+    from builder.deploy.measured import Measured
+    from builder.deploy.settings import Deployment
+
+UNMEASURED = 15.0
+"""Seconds that a model takes to load where no report tells: MiniLM on two cores takes five."""
+
+READ = 50e6
+"""Bytes a second that a busy node reads a release at that is in no cache of its."""
+
+LEAST = 60
+"""Seconds that any pod may take."""
+
+STEP = 10
+"""Figures differ from run to run; manifests should not."""
+
+MEMORY_MARGIN, SERVER, EXPANSION = 1.5, 2**30, 4
+"""Of what was measured; or Triton itself and this many times the files where nothing was."""
+
+PULLING = 512 * 2**20
+"""For `pull` and `agent`, whatever the size of a release."""
+
+SLACK = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Startup:
+    """Seconds until a pod must answer, and why so many."""
+
+    seconds: int
+    reason: str
+
+
+def startup(pods: Pods, settings: Deployment, measured: Measured) -> Startup:
+    """The budget of the startup probe: it begins when Triton starts, after the pull."""
+    given = settings.probing.load
+    if given is not None:
+        return Startup(_up(given / 1e6), "as the settings say")
+    margin = settings.probing.margin
+    known = [measured.loads[name] for name in pods.models if name in measured.loads]
+    guessed = len(pods.models) - len(known)
+    load = sum(known) + guessed * UNMEASURED
+    reading = 0.0 if settings.volume == "memory" else pods.size / READ
+    seconds = margin * load + reading
+    parts = []
+    if known:
+        parts.append(f"{sum(known):.1f} s measured for {len(known)} models")
+    if guessed:
+        parts.append(f"{UNMEASURED:g} s each for {guessed} models without a measurement")
+    reason = f"{' and '.join(parts)}, times {margin:g}"
+    if reading:
+        reason += f", and {pods.size / 1e6:.0f} MB read at {READ / 1e6:.0f} MB/s"
+    if seconds < LEAST:
+        reason += f"; at least {LEAST} s"
+    return Startup(_up(max(seconds, LEAST)), reason)
+
+
+def memory(pods: Pods, settings: Deployment, measured: Measured) -> int:
+    """Bytes that Triton may use. What a memory volume holds counts as its own after the pull."""
+    given = pods.resources.memory
+    if given is not None:
+        return given
+    if measured.memory is not None:
+        found = max(SERVER, measured.memory * pods.share) * MEMORY_MARGIN
+    else:
+        found = SERVER + EXPANSION * pods.size
+    if settings.volume == "memory":
+        found += volume(pods, settings)
+    return _mebibytes(found)
+
+
+def pulling(pods: Pods, settings: Deployment) -> int:
+    """Bytes that `pull` and `agent` may use: a memory volume's are theirs who write."""
+    return _mebibytes(PULLING + (volume(pods, settings) if settings.volume == "memory" else 0))
+
+
+def volume(pods: Pods, settings: Deployment) -> int:
+    """Bytes that a release takes, and a second one beside it where an agent brings it."""
+    return _mebibytes((2 if settings.agent else 1) * pods.size * 1.05 + SLACK)
+
+
+def _up(seconds: float) -> int:
+    return math.ceil(seconds / STEP) * STEP
+
+
+def _mebibytes(size: float) -> int:
+    return math.ceil(size / 2**20) * 2**20

@@ -1,0 +1,217 @@
+"""The generated pod, run for real: pulled from a real store, warm before it is ready, hardened."""
+
+import re
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+
+import pytest
+import yaml
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from builder.servers.endpoint import Endpoint
+from builder.triton import probe as probes
+from tests.containers import images
+from tests.containers.relay import relay
+from tests.deploy.cluster import Pod, kustomize
+from tests.projects import ECHO_SOURCE, echo, model
+
+pytest_plugins = ["tests.containers.fixture", "tests.stores.ceph"]
+pytestmark = [pytest.mark.slow, pytest.mark.live, pytest.mark.export]
+
+SLOW = """
+import time
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    def initialize(self, args):
+        time.sleep(2)
+
+    def execute(self, requests):
+        time.sleep(0.2)
+        return [
+            pb_utils.InferenceResponse(
+                [pb_utils.Tensor("y", pb_utils.get_input_tensor_by_name(r, "x").as_numpy())]
+            )
+            for r in requests
+        ]
+"""
+OVERLAY = """
+resources: [base]
+patches:
+  - target: {kind: Deployment}
+    patch: |
+      - {op: add, path: /spec/template/spec/containers/0/args/-, value: --log-verbose=1}
+"""
+STAMP = re.compile(r"^[IWE](\d{4} \d\d:\d\d:\d\d\.\d{6})")
+
+
+@pytest.fixture(scope="module")
+def builder(tmp_path_factory, cache):
+    """Runs `triton-builder` on a project with an ONNX model and a Python model, both built."""
+    folder = tmp_path_factory.mktemp("kube")
+    own = folder / "cache"
+    own.mkdir()
+    (own / "servers").symlink_to(cache / "servers")
+    project = folder / "project"
+    model(project)
+    spec = echo(project, source=ECHO_SOURCE) / "model.yaml"
+    spec.write_text(spec.read_text() + "warmup: [1, 2, 4]\n")
+    (project / "models" / "echo" / "model.py").write_text(SLOW)
+
+    def run(*arguments, **environment):
+        done = subprocess.run(
+            [sys.executable, "-m", "builder", "-C", str(project), *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**environment, "TRITON_BUILDER_CACHE": str(own), "PATH": "/usr/bin:/bin"},
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    (folder / "report.json").write_text(run("build", "--json"))
+    return run, project, folder
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory):
+    """Private and public, of whoever signs releases and of somebody else."""
+    found = []
+    for name in ("ours", "theirs"):
+        folder = tmp_path_factory.mktemp(name)
+        key = ec.generate_private_key(ec.SECP256R1())
+        private, public = folder / "private.pem", folder / "public.pem"
+        private.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+        public.write_bytes(
+            key.public_key().public_bytes(
+                serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+            )
+        )
+        found.append((private, public))
+    return found
+
+
+@pytest.fixture(scope="module")
+def play(builder, keys, engine, installation, s3):
+    """Publishes; and then plays the pod of manifests that trust a key."""
+    run, _, folder = builder
+    store = f"s3://{s3.bucket()}/releases"
+    run("publish", f"--store={store}", f"--sign-key={keys[0][0]}", **s3.environment())
+    triton, puller = images.tritonserver(engine, installation), images.puller(engine)
+    network, gateway = engine.network()
+    with relay(gateway, s3.port) as address:
+        environment = s3.environment(f"http://{address}")
+        credentials = {
+            name: environment.pop(name) for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+        }
+
+        def start(public, name):
+            settings = {
+                "image": triton,
+                "pull-image": puller,
+                "store": store,
+                "credentials": "model-store",
+                "environment": environment,
+                "verify-key": str(public),
+            }
+            (folder / "deploy.yaml").write_text(yaml.safe_dump(settings))
+            overlay = folder / name
+            overlay.mkdir()
+            (overlay / "kustomization.yaml").write_text(OVERLAY)
+            files = (f"--settings={folder / 'deploy.yaml'}", f"--report={folder / 'report.json'}")
+            run("manifests", *files, f"--out={overlay / 'base'}")
+            return Pod(engine, network, kustomize(overlay), {"model-store": credentials})
+
+        yield start
+
+
+def test_the_generated_pod_serves_what_was_published(play, builder, keys, record_property):
+    _, project, _ = builder
+    with play(keys[0][1], "served") as pod:
+        assert pod.played.returncode == 0, pod.played.stderr + pod.log("pull")
+        assert "/models/repository is sha256:" in pod.log("pull")
+        said = pod.await_start()
+        record_property("startup probe", "; ".join(said))
+        record_property("readiness", str(pod.readiness))
+        _is_ready_after_warmup(pod, said)
+        _answers_goldens(pod, project)
+        _is_hardened(pod)
+        assert pod.stop() == 0
+        pod.start()
+        pod.await_start()
+        _a_dead_model_is_noticed(pod)
+
+
+def _is_ready_after_warmup(pod, said):
+    """Readiness changed once, from nobody there to yes, and not before the last warm-up ran."""
+    log = [line for line in pod.log("triton").splitlines() if STAMP.match(line)]
+    warming = [line for line in log if "is running warmup sample" in line]
+    assert len([line for line in warming if "'echo'" in line]) == 3
+    assert len([line for line in warming if "'linear'" in line]) == 1
+    (_, before), (ready_at, after) = pod.readiness
+    assert (before, after) == (None, 200)
+    assert max(map(_time, warming)) < ready_at
+    listening = next(line for line in log if "Started HTTPService" in line)
+    assert log.index(warming[-1]) < log.index(listening)
+    assert any("refused" in line for line in said)  # until then nobody listened
+
+
+def _time(line):
+    stamp = f"{datetime.now(UTC).year} {STAMP.match(line)[1]} +0000"
+    return datetime.strptime(stamp, "%Y %m%d %H:%M:%S.%f %z").timestamp()
+
+
+def _answers_goldens(pod, project):
+    server = Endpoint(f"{pod.address}:8000")
+    for name in ("linear", "echo"):
+        folder = project / "repository" / "cpu" / name
+        question = probes.read(1000000, lambda file, f=folder: (f / file).read_bytes(), name)
+        assert server.differs(question) is None
+
+
+def _is_hardened(pod):
+    status = pod.run("triton", "cat", "/proc/1/status").stdout
+    assert re.search(r"^Uid:\s+1000\s+1000", status, re.MULTILINE)
+    assert re.search(r"^CapBnd:\s+0+$", status, re.MULTILINE)
+    assert re.search(r"^NoNewPrivs:\s+1$", status, re.MULTILINE)
+    assert re.search(r"^Seccomp:\s+2$", status, re.MULTILINE)
+    for place in ("/opt/tritonserver", "/models/repository", "/opt/triton-builder", "/etc"):
+        assert "Read-only" in pod.run("triton", "touch", f"{place}/new").stderr
+    assert "AWS" not in pod.run("triton", "env").stdout
+    assert pod.run("triton", "ls", "/var/run/secrets/kubernetes.io").returncode
+
+
+def _a_dead_model_is_noticed(pod):
+    """By the liveness probe; the ready endpoint goes on saying yes."""
+    assert pod.probe("livenessProbe").returncode == 0
+    kill = (
+        "for p in /proc/[0-9]*; do if grep -qz [p]ython_backend_stub $p/cmdline && "
+        "grep -qz [/]models/repository/echo $p/cmdline; then kill -9 ${p#/proc/}; fi; done"
+    )
+    pod.run("triton", "sh", "-c", kill)
+    for _ in range(20):
+        done = pod.probe("livenessProbe")
+        if done.returncode:
+            break
+        time.sleep(0.5)
+    assert "echo 1000000" in done.stdout
+    assert "linear" not in done.stdout
+    assert [status for _, status in pod.readiness] == [None, 200, None, 200]
+
+
+def test_a_release_that_the_key_did_not_sign_starts_no_server(play, keys):
+    with play(keys[1][1], "refused") as pod:
+        assert pod.played.returncode
+        assert "it is signed with another key" in pod.log("pull")
+        assert [status for _, status in pod.readiness] == [None]
+        assert not pod.log("triton")

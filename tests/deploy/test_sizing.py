@@ -1,0 +1,84 @@
+"""How long a pod may take, and how much it needs, with the reason."""
+
+import json
+
+import pytest
+
+from builder.deploy import lanes, measured, sizing
+from builder.deploy.measured import Measured
+from builder.errors import InputError
+from tests.deploy.made import TWO, context, release
+
+REPORT = {
+    "models": [
+        {
+            "name": "minilm",
+            "versions": [
+                {
+                    "verdict": {
+                        "findings": [
+                            {"check": "ready", "figures": {"load_s": 5.5}},
+                            {"check": "memory", "figures": {"before_mb": 1.0, "after_mb": 800.0}},
+                        ]
+                    }
+                },
+                {"verdict": {"findings": [{"check": "ready", "figures": {"load_s": 5.5}}]}},
+                {"verdict": None},
+            ],
+        }
+    ]
+}
+
+
+def _pods(said=None, manifest=TWO):
+    found = context(said, manifest=manifest)
+    return lanes.pods(manifest, found.settings, found.name)[0], found.settings
+
+
+def test_a_report_tells_loads_and_memory():
+    found = measured.read(json.dumps(REPORT).encode(), "report.json")
+    assert found == Measured({"minilm": 5.5}, 800_000_000)
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b'{"models": 1}', b'{"models": [{"name": "a"}]}'])
+def test_something_else_is_no_report(text):
+    with pytest.raises(InputError, match="not a report"):
+        measured.read(text, "report.json")
+
+
+def test_the_budget_is_what_was_measured_with_a_margin_and_a_cold_read():
+    pods, settings = _pods()
+    found = sizing.startup(pods, settings, Measured({"minilm": 20.0, "resnet50": 10.0}))
+    assert found.seconds == 130  # 4 times 30 s, and 190 MB at 50 MB/s
+    assert found.reason == "30.0 s measured for 2 models, times 4, and 190 MB read at 50 MB/s"
+
+
+def test_a_model_that_nobody_measured_is_guessed_and_said_to_be():
+    pods, settings = _pods({"volume": "memory"})
+    found = sizing.startup(pods, settings, Measured({"minilm": 5.0}))
+    assert found.seconds == 80
+    assert found.reason == (
+        "5.0 s measured for 1 models and 15 s each for 1 models without a measurement, times 4"
+    )
+
+
+def test_the_settings_have_the_last_word():
+    pods, settings = _pods({"probing": {"load": "5m"}, "resources": {"memory": "3GiB"}})
+    assert sizing.startup(pods, settings, Measured()).seconds == 300
+    assert sizing.memory(pods, settings, Measured(memory=10**9)) == 3 * 2**30
+
+
+def test_memory_follows_the_measurement_and_else_the_files():
+    pods, settings = _pods()
+    assert sizing.memory(pods, settings, Measured(memory=2**31)) == 3 * 2**30
+    assert sizing.memory(pods, settings, Measured()) == pytest.approx(
+        2**30 + 4 * 190_000_000, abs=2**20
+    )
+
+
+def test_a_lane_needs_its_share_of_what_was_measured():
+    manifest = release({"minilm": 300, "resnet50": 100})
+    said = {"lanes": {"a": {"models": ["minilm"]}, "b": {"models": ["resnet50"]}}}
+    pods, settings = _pods(said, manifest)
+    assert pods.share == 0.75
+    assert sizing.memory(pods, settings, Measured(memory=4 * 2**30)) == 4.5 * 2**30
