@@ -189,7 +189,7 @@ def test_an_address_that_is_none_is_an_error_that_shows_no_secret(
 def test_a_build_without_anything_to_fetch_does_not_open_the_remote(remote, machine, tmp_path):
     machine("cold")
     code = (
-        "import atexit, sys; sys.argv[0] = 'triton-builder'; from builder.cli import main;"
+        "import atexit, sys; sys.argv[0] = 'triton-builder'; from builder.cli.main import main;"
         "atexit.register(lambda: print(*sys.modules, file=sys.stderr)); main()"
     )
     root = tmp_path / "cold" / "project"
