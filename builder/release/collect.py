@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -174,19 +175,20 @@ async def _alone(store: ReleaseStore) -> AsyncIterator[datetime]:
         WorkFailedError: another collection is under way.
     """
     began = datetime.now(UTC)
-    content = json.dumps({"began": began.isoformat()}).encode()
+    content = json.dumps({"began": began.isoformat(), "by": secrets.token_hex(8)}).encode()
     if not await store.ask(store.bucket.create(layout.COLLECTION, content)):
-        if await store.collecting():
+        there = await store.ask(store.bucket.read(layout.COLLECTION, SMALL))
+        mine = (
+            there is not None
+            and not await store.collecting()
+            and await store.ask(store.bucket.replace(layout.COLLECTION, content, there.tag))
+        )
+        if not mine:
             raise WorkFailedError(
                 "another collection is under way",
                 where=f"{store.url}/{layout.COLLECTION}",
                 fix=f"wait until it is done; if it died, {COLLECTION_LASTS} at most",
             )
-        there = await store.ask(store.bucket.read(layout.COLLECTION, SMALL))
-        if there and not await store.ask(
-            store.bucket.replace(layout.COLLECTION, content, there.tag)
-        ):
-            raise WorkFailedError("another collection began at the same time", where=store.url)
     try:
         yield began + COLLECTION_LASTS - MARGIN
     finally:

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-LIMITS = Limits(connect=5.0, answer=30.0, retries=10)
-"""A release is worth waiting for: a store may be away for half a minute."""
+LIMITS = Limits(connect=5.0, answer=30.0, retries=30)
+"""A release is worth waiting for: a store may be away for some ten seconds, and restart."""
 
 SMALL = 64 << 20
 """No manifest, channel or attestation has more bytes."""

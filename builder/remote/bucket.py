@@ -45,6 +45,12 @@ MOST_PARTS = 9_000
 TOGETHER = 200
 """Objects that one request removes."""
 
+TRYING = 0.75
+"""Of the time for an answer: no new try after it, so that the last one can still say what ails."""
+
+AGAIN = 5
+"""Tries to make an object that others make and remove at the same time."""
+
 LOCK = ".lock"
 """In a folder that is used as a store: what replacing an object is done under."""
 
@@ -201,7 +207,12 @@ class Bucket:
 
         An answer that got lost on its way is no riddle: what is there then is read.
         """
-        return await self._settled(path, content, None)
+        for _ in range(AGAIN):
+            if await self._settled(path, content, None):
+                return True
+            if await self.size(path) is not None:
+                return False
+        raise UnusableError("it refuses a new object, and has none", "wait and try again")
 
     async def replace(self, path: str, content: bytes, tag: str) -> bool:
         """Replaces an object if it still has this tag; False where somebody was quicker.
@@ -361,7 +372,7 @@ def _open(url: str, limits: Limits, *, create: bool) -> tuple[Any, Any]:
     options |= {"connect_timeout": timedelta(seconds=limits.connect), "timeout": "1h"}
     retry: Any = {
         "max_retries": limits.retries,
-        "retry_timeout": timedelta(seconds=limits.answer),
+        "retry_timeout": timedelta(seconds=limits.answer * TRYING),
         "backoff": {
             "init_backoff": timedelta(milliseconds=100),
             "max_backoff": timedelta(seconds=2),

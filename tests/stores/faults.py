@@ -28,8 +28,9 @@ class Fault:
 
     Attributes:
         what: `refuse` answers with a status and a code; `cut` ends the connection half-way
-            through the answer's body; `flip` changes a byte of it; `hang` never answers; `close`
-            hangs up; `gone` takes the whole store down from then on.
+            through the answer's body; `flip` changes a byte of it; `spoil` changes one of the
+            request's; `lose` has the store do it, and hangs up instead of telling; `hang` never
+            answers; `close` hangs up; `gone` takes the whole store down from then on.
         where: a part of `METHOD path`; all requests that contain it are meant.
         skip: this many of those pass first.
         times: and after so many it is over; never, if None.
@@ -37,7 +38,7 @@ class Fault:
         code: S3's name for its reason.
     """
 
-    what: Literal["refuse", "cut", "flip", "hang", "close", "gone"]
+    what: Literal["refuse", "cut", "flip", "spoil", "lose", "hang", "close", "gone"]
     where: str = ""
     skip: int = 0
     times: int | None = None
@@ -144,8 +145,11 @@ class Proxy:
             await writer.drain()
             return False
         up_writer.write(head)
-        await self._relay(reader, up_writer, _length(head))
+        await self._relay(reader, up_writer, _length(head), flip=what == "spoil")
         answer = await up_reader.readuntil(b"\r\n\r\n")
+        if what == "lose":
+            writer.transport.abort()
+            return False
         writer.write(answer)
         bodyless = request.startswith("HEAD ") or answer[9:12] in {b"204", b"304"}
         length = 0 if bodyless else _length(answer)
