@@ -80,15 +80,7 @@ def template(context: Context, pods: Pods) -> Object:
     affinity = _capable(context.target.compute_capabilities)
     if context.target.device == "gpu" and affinity:
         spec["affinity"] = affinity
-    budget = sizing.startup(pods, settings, context.measured)
-    annotations = {
-        "triton-builder/release": context.release,
-        "triton-builder/startup-budget": f"{budget.seconds} s: {budget.reason}",
-    }
-    return {
-        "metadata": {"labels": context.labels(pods.name), "annotations": annotations},
-        "spec": spec,
-    }
+    return {"metadata": {"labels": context.labels(pods.name)}, "spec": spec}
 
 
 def _pull(context: Context, pods: Pods) -> Object:
@@ -109,7 +101,7 @@ def _pull(context: Context, pods: Pods) -> Object:
 def _agent(context: Context, pods: Pods) -> Object:
     """Brings later releases into the running pod."""
     arguments = ["agent", context.follows, REPOSITORY, f"--store={context.store}"]
-    arguments += [f"--triton=127.0.0.1:{HTTP}", f"--listen=0.0.0.0:{AGENT}"]
+    arguments += [f"--http=127.0.0.1:{HTTP}", f"--grpc=127.0.0.1:{GRPC}", f"--port={AGENT}"]
     arguments += _pulling(context, pods)
     return {
         "name": "agent",

@@ -69,10 +69,11 @@ def memory(pods: Pods, settings: Deployment, measured: Measured) -> int:
     given = pods.resources.memory
     if given is not None:
         return given
+    copies = 2 if settings.agent else 1  # what is new is loaded beside what is served
     if measured.memory is not None:
-        found = max(SERVER, measured.memory * pods.share) * MEMORY_MARGIN
+        found = max(SERVER, measured.memory * pods.share) * MEMORY_MARGIN * copies
     else:
-        found = SERVER + EXPANSION * pods.size
+        found = SERVER + EXPANSION * pods.size * copies
     if settings.volume == "memory":
         found += volume(pods, settings)
     return _mebibytes(found)
@@ -84,8 +85,8 @@ def pulling(pods: Pods, settings: Deployment) -> int:
 
 
 def volume(pods: Pods, settings: Deployment) -> int:
-    """Bytes that a release takes, and a second one beside it where an agent brings it."""
-    return _mebibytes((2 if settings.agent else 1) * pods.size * 1.05 + SLACK)
+    """Bytes that a release takes; an agent has the next one and the last one beside it."""
+    return _mebibytes((3 if settings.agent else 1) * pods.size * 1.05 + SLACK)
 
 
 def _up(seconds: float) -> int:

@@ -23,10 +23,10 @@ CALM = 300
 
 def deployment(context: Context, pods: Pods) -> Object:
     """The Deployment: new pods must answer before old ones go."""
+    budget = sizing.startup(pods, context.settings, context.measured)
     spec: Object = {
         "revisionHistoryLimit": 5,
-        "progressDeadlineSeconds": PULLING
-        + sizing.startup(pods, context.settings, context.measured).seconds,
+        "progressDeadlineSeconds": PULLING + budget.seconds,
         "selector": {"matchLabels": selector(pods.name)},
         "strategy": {
             "type": "RollingUpdate",
@@ -36,10 +36,15 @@ def deployment(context: Context, pods: Pods) -> Object:
     }
     if not pods.replicas.scale_on:  # else the number is the scaler's
         spec["replicas"] = pods.replicas.min
+    # here and not on the pods: a remark is no reason to replace them
+    annotations = {
+        "triton-builder/made-for": context.release,
+        "triton-builder/startup-budget": f"{budget.seconds} s: {budget.reason}",
+    }
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": context.metadata(pods.name, pods.name),
+        "metadata": {**context.metadata(pods.name, pods.name), "annotations": annotations},
         "spec": spec,
     }
 

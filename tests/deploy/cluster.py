@@ -112,17 +112,18 @@ class Pod:
         triton = self.template["spec"]["containers"][0]
         return self.run("triton", *triton[kind]["exec"]["command"])
 
-    def await_start(self) -> list[str]:
-        """Asks the startup probe until it agrees; what it said before, each thing once."""
+    def await_start(self) -> list[tuple[float, str]]:
+        """Asks the startup probe until it agrees; what it said, and when, each change once."""
         probe = self.template["spec"]["containers"][0]["startupProbe"]
         deadline = time.monotonic() + probe["failureThreshold"] * probe["periodSeconds"]
-        said: list[str] = []
+        said: list[tuple[float, str]] = []
         while True:
             done = self.probe("startupProbe")
+            told = (done.stdout or done.stderr).strip()
+            if not said or said[-1][1] != told:
+                said.append((time.time(), told))
             if done.returncode == 0:
                 return said
-            told = (done.stdout or done.stderr).strip()
-            said += [told] if told not in said else []
             assert time.monotonic() < deadline, self.log("triton")
             time.sleep(0.2)
 

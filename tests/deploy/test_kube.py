@@ -135,14 +135,13 @@ def play(builder, keys, engine, installation, s3):
         yield start
 
 
-def test_the_generated_pod_serves_what_was_published(play, builder, keys, record_property):
+def test_the_generated_pod_serves_what_was_published(play, builder, keys):
     _, project, _ = builder
     with play(keys[0][1], "served") as pod:
         assert pod.played.returncode == 0, pod.played.stderr + pod.log("pull")
         assert "/models/repository is sha256:" in pod.log("pull")
         said = pod.await_start()
-        record_property("startup probe", "; ".join(said))
-        record_property("readiness", str(pod.readiness))
+        print(_probe_log(pod, said))
         _is_ready_after_warmup(pod, said)
         _answers_goldens(pod, project)
         _is_hardened(pod)
@@ -163,7 +162,18 @@ def _is_ready_after_warmup(pod, said):
     assert max(map(_time, warming)) < ready_at
     listening = next(line for line in log if "Started HTTPService" in line)
     assert log.index(warming[-1]) < log.index(listening)
-    assert any("refused" in line for line in said)  # until then nobody listened
+    assert any("refused" in told for _, told in said)  # until then nobody listened
+
+
+def _probe_log(pod, said):
+    """What probes saw, beside what Triton wrote meanwhile."""
+    seen = [(at, f"readiness: {status or 'nobody answers'}") for at, status in pod.readiness]
+    seen += [(at, f"startup probe: {told or 'every golden is answered'}") for at, told in said]
+    for line in pod.log("triton").splitlines():
+        if STAMP.match(line) and re.search("loading: |is running warmup|Started HTTP", line):
+            seen.append((_time(line), f"triton: {line.partition('] ')[2]}"))
+    begin = pod.readiness[0][0]
+    return "\n".join(f"{at - begin:6.2f} s  {what}" for at, what in sorted(seen))
 
 
 def _time(line):

@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from builder.deploy import manifests
+from builder.deploy.measured import Measured
 from builder.deploy.settings import Deployment
 from builder.errors import InputError, SeveralError
 from builder.spec.document import Document, parse
@@ -183,3 +184,13 @@ def test_a_folder_is_brought_up_to_date(tmp_path):
     assert changed == ["deployment.yaml", "kustomization.yaml", "scaledobject.yaml"]
     assert not (tmp_path / "scaledobject.yaml").exists()
     assert (tmp_path / "ours.yaml").exists()
+
+
+def test_a_budget_that_is_explained_otherwise_replaces_no_pods():
+    made = [
+        objects(measured=Measured({"minilm": load, "resnet50": 1.0}))["Deployment/triton-cpu"]
+        for load in (1.0, 1.1)
+    ]
+    remarks = [one["metadata"]["annotations"]["triton-builder/startup-budget"] for one in made]
+    assert remarks[0] != remarks[1]
+    assert made[0]["spec"] == made[1]["spec"]
