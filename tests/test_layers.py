@@ -23,7 +23,7 @@ LAYERS = (
     ("report",),
     ("flow",),
     ("release",),
-    ("deploy",),
+    ("agent", "deploy"),
     ("console",),
     ("cli",),
     ("__main__",),

@@ -24,7 +24,7 @@ from builder.errors import BuilderError, InputError, MissingError
 
 COMMANDS = (
     *("init", "check", "plan", "build", "validate", "serve"),
-    *("publish", "releases", "promote", "rollback", "pull", "verify", "manifests"),
+    *("publish", "releases", "promote", "rollback", "pull", "verify", "agent", "manifests"),
     *("gc", "schema"),
 )
 """Each is `command` of the module of its name, imported when it is asked for."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from builder.release.store import ReleaseStore
+    from builder.remote.bucket import Limits
 
 T = TypeVar("T")
 
@@ -77,18 +78,23 @@ def trust_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def release_store(
-    options: dict[str, Any], url: str | None, *, create: bool = False
+    options: dict[str, Any],
+    url: str | None,
+    *,
+    create: bool = False,
+    limits: Limits | None = None,
 ) -> ReleaseStore:
     """The store that an option, the environment or the project names.
 
     Raises:
         InputError: none does, or the address is none.
     """
-    from builder.release.store import ReleaseStore
+    from builder.release.store import LIMITS, ReleaseStore
 
     own = url or os.environ.get(VARIABLE)
     try:
-        return ReleaseStore(own or _projects(options["start"]), create=create)
+        where = own or _projects(options["start"])
+        return ReleaseStore(where, create=create, limits=limits or LIMITS)
     except InputError as e:
         e.where = e.where or ("--store" if url else f"${VARIABLE}" if own else "release-store")
         raise

@@ -130,15 +130,21 @@ class Place:
             for folder, _, _ in os.walk(tree):
                 _sync(folder)
             swap.exchange(tree, self.folder)
+        self.remember(release, manifest, marks)
+
+    def remember(
+        self, release: Release, manifest: Manifest, marks: Mapping[str, list[int] | None]
+    ) -> None:
+        """Remembers how the files of the folder looked when they were verified."""
         value = {"release": release.name, "models": sorted(manifest.models), "marks": marks}
         with suppress(BuilderError):  # it is done; what is lost is the next pull's ease
             write_atomically(self._work / "state.json", json.dumps(value).encode())
 
-    def tidy(self, manifest: Manifest) -> None:
+    def tidy(self, *manifests: Manifest) -> None:
         """Drops files of other releases from a cache that is the folder's own."""
         if self.shared:
             return
-        keep = {digest for _, (digest, _) in manifest.tree()}
+        keep = {digest for manifest in manifests for _, (digest, _) in manifest.tree()}
         for folder in (self._cache / layout.BLOBS / "sha256").glob("*"):
             for file in folder.iterdir():
                 if file.name not in keep:

@@ -49,8 +49,9 @@ class EmbeddedServer:
     Args:
         installation: what to run.
         repositories: Triton model repositories.
-        explicit: start empty and load on request; else load everything before being live,
-            and fail where something does not load.
+        explicit: load on request; else load everything before being live, and fail where
+            something does not load.
+        preload: where explicit: load everything first, as in a pod.
         verbose: Triton's `--log-verbose`.
         ports: for HTTP, gRPC and metrics; free ones where None.
         ready_timeout: seconds until it must be live, loading included.
@@ -69,6 +70,7 @@ class EmbeddedServer:
         repositories: Sequence[Path],
         *,
         explicit: bool = True,
+        preload: bool = False,
         verbose: int = 0,
         ports: Ports | None = None,
         ready_timeout: float = 120,
@@ -78,6 +80,7 @@ class EmbeddedServer:
         self.installation = installation
         self.repositories = tuple(repositories)
         self._explicit = explicit
+        self._preload = preload
         self._verbose = verbose
         self._given_ports = ports
         self._ready_timeout = ready_timeout
@@ -226,6 +229,7 @@ class EmbeddedServer:
             "--disable-auto-complete-config",
             *(f"--model-repository={repository.absolute()}" for repository in self.repositories),
             *(f"--{name}={value}" for name, value in options.items()),
+            *(["--load-model=*"] if self._preload else []),
             f"--backend-config=python,shm-region-prefix-name={label}-",
             "--backend-config=python,stub-timeout-seconds=120",
         ]
