@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -25,6 +26,24 @@ def machine(tmp_path, monkeypatch):
     return machines(tmp_path, monkeypatch)
 
 
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory):
+    """A remote that one machine has filled, and what that has built."""
+    folder = tmp_path_factory.mktemp("filled")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRITON_BUILDER_REMOTE_CACHE", f"file://{folder}/remote")
+        ran, tree, _ = machines(folder, patch)("cold")
+    assert ran == ALL
+    return folder / "remote", tree
+
+
+@pytest.fixture
+def clean(remote, filled):
+    """What a cold build has made; the remote is as that has left it."""
+    shutil.copytree(filled[0], remote)
+    return filled[1]
+
+
 def objects(remote):
     return {p: p.read_bytes() for p in remote.rglob("*") if p.is_file()}
 
@@ -37,25 +56,21 @@ def records(remote):
     return [p for p in objects(remote) if "actions" in p.parts]
 
 
-def test_a_second_machine_builds_nothing_and_has_the_same_bytes(remote, machine):
-    ran, first, _ = machine("cold")
-    assert ran == ALL
-    ran, second, said = machine("warm")
+def test_a_second_machine_builds_nothing_and_has_the_same_bytes(clean, machine):
+    ran, found, said = machine("warm")
     assert ran == set()
-    assert second == first
+    assert found == clean
     assert any("6 results" in line for line in said)
 
 
-def test_a_change_is_built_and_the_rest_is_fetched(remote, machine):
-    machine("cold")
+def test_a_change_is_built_and_the_rest_is_fetched(clean, machine):
     ran, _, _ = machine("warm", CHANGED)
     assert ran == {"reference one", "config one"}
     ran, _, _ = machine("third", CHANGED)
     assert ran == set()
 
 
-def test_read_only_takes_and_gives_nothing(remote, machine, monkeypatch):
-    machine("cold")
+def test_read_only_takes_and_gives_nothing(remote, clean, machine, monkeypatch):
     before = objects(remote)
     monkeypatch.setenv("TRITON_BUILDER_REMOTE_CACHE_READ_ONLY", "1")
     ran, _, _ = machine("fork", CHANGED)
@@ -79,8 +94,7 @@ def test_the_settings_name_a_remote_too(tmp_path, machine, monkeypatch):
     assert machine("apart")[0] == ALL
 
 
-def test_a_corrupt_blob_is_told_of_once_and_built_here(remote, machine):
-    _, clean, _ = machine("cold")
+def test_a_corrupt_blob_is_told_of_once_and_built_here(remote, clean, machine):
     for path in blobs(remote):
         content = path.read_bytes()
         path.chmod(0o644)
@@ -91,8 +105,7 @@ def test_a_corrupt_blob_is_told_of_once_and_built_here(remote, machine):
     assert len(warnings(said)) == 1
 
 
-def test_blobs_that_are_gone_are_built_here(remote, machine):
-    _, clean, _ = machine("cold")
+def test_blobs_that_are_gone_are_built_here(remote, clean, machine):
     for path in blobs(remote):
         path.unlink()
     ran, found, _ = machine("warm")
@@ -100,8 +113,7 @@ def test_blobs_that_are_gone_are_built_here(remote, machine):
     assert found == clean
 
 
-def test_one_blob_that_is_gone_costs_its_own_action_only(remote, machine):
-    _, clean, _ = machine("cold")
+def test_one_blob_that_is_gone_costs_its_own_action_only(remote, clean, machine):
     model = next(p for p in blobs(remote) if b"TritonPythonModel" in p.read_bytes())
     model.unlink()
     ran, found, _ = machine("warm")
@@ -109,20 +121,11 @@ def test_one_blob_that_is_gone_costs_its_own_action_only(remote, machine):
     assert found == clean
 
 
-@pytest.mark.parametrize(
-    "lie",
-    [
-        b"not json",
-        b"[]",
-        b'[{"key": "0"}]',
-        b'{"a": 1}',
-        b"[[[[[[",
-        b"\xff\xfe",
-    ],
-)
-def test_records_that_are_none_are_no_hits(remote, machine, lie):
-    _, clean, _ = machine("cold")
-    for path in records(remote):
+LIES = [b"not json", b"[]", b'[{"key": "0"}]', b'{"a": 1}', b"[[[[[[", b"\xff\xfe"]
+
+
+def test_records_that_are_none_are_no_hits(remote, clean, machine):
+    for path, lie in zip(records(remote), LIES, strict=True):
         path.chmod(0o644)
         path.write_bytes(lie)
     ran, found, _ = machine("warm")
@@ -130,8 +133,7 @@ def test_records_that_are_none_are_no_hits(remote, machine, lie):
     assert found == clean
 
 
-def test_a_record_of_another_action_is_not_believed(remote, machine):
-    _, clean, _ = machine("cold")
+def test_a_record_of_another_action_is_not_believed(remote, clean, machine):
     rows = {path: json.loads(path.read_bytes()) for path in records(remote)}
     mixed = [*list(rows.values())[1:], next(iter(rows.values()))]
     for path, others in zip(rows, mixed, strict=True):
@@ -142,8 +144,7 @@ def test_a_record_of_another_action_is_not_believed(remote, machine):
     assert found == clean
 
 
-def test_a_record_that_names_a_file_outside_is_not_believed(remote, machine, tmp_path):
-    machine("cold")
+def test_a_record_that_names_a_file_outside_is_not_believed(remote, clean, machine, tmp_path):
     for path in records(remote):
         rows = json.loads(path.read_bytes())
         for row in rows:

@@ -18,6 +18,7 @@ LEAVES = (
     | st.sampled_from([0.0, -0.0, 1.0, 0.1])
     | st.sampled_from(["1", "true", "null", "1.0", ""])
     | TRICKY
+    | st.text(max_size=3)
 )
 JSON = st.recursive(
     LEAVES,
