@@ -98,20 +98,22 @@ def test_only_a_spare_is_left_beside_the_repository(three, built):
     ]
 
 
+def meddle(spare):
+    """Does to a spare whatever can be done without another one of its parts noticing."""
+    config = spare / "stays" / "config.pbtxt"
+    config.unlink()
+    config.write_text("tampered")
+    (spare / "goes" / "1000000" / "model.py").unlink()
+    (spare / "changes").rename(spare / "changed")
+    (spare / "more" / "1").mkdir(parents=True)
+    (spare / "out").symlink_to("/")
+    (spare / "manifest.json").unlink(missing_ok=True)
+    (spare / "manifest.json").mkdir()
+
+
 DISTURBANCES = {
     "it is gone": shutil.rmtree,
-    "a model is gone": lambda s: shutil.rmtree(s / "stays"),
-    "a model is called otherwise": lambda s: (s / "stays").rename(s / "changed"),
-    "a file was edited": lambda s: (
-        (s / "stays" / "config.pbtxt").unlink(),
-        (s / "stays" / "config.pbtxt").write_text("tampered"),
-    ),
-    "there is more": lambda s: (s / "more" / "1").mkdir(parents=True),
-    "a link leads out": lambda s: (s / "more").symlink_to("/"),
-    "its manifest is a folder": lambda s: (
-        (s / "manifest.json").unlink(),
-        (s / "manifest.json").mkdir(),
-    ),
+    "much in it is wrong": meddle,
     "it is a link": lambda s: (s.rename(s.with_name("moved")), s.symlink_to(s.with_name("moved"))),
     "it is a file": lambda s: (shutil.rmtree(s), s.write_text("x")),
 }

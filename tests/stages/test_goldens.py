@@ -96,7 +96,9 @@ NUMBERS = st.one_of(
 TEXTS = st.lists(st.binary(max_size=9)).map(lambda texts: np.array(texts, object))
 TENSORS = st.dictionaries(st.text(max_size=5), st.one_of(NUMBERS, TEXTS), max_size=4)
 SAMPLES = st.lists(st.builds(Golden, TENSORS, TENSORS), max_size=4)
-QUICK = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+QUICK = settings(
+    max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
 
 
 class TestLaws:
