@@ -29,7 +29,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--channel", metavar="C", help="Follow this; default: this very release, for ever.")
 @click.option("--agent", is_flag=True, default=None, help="Bring running pods to the channel too.")
 @click.option("--image", help="Triton's; default: the target's.")
-@click.option("--pull-image", metavar="IMAGE", help="With triton-builder[pull] in it.")
+@click.option("--pull-image", metavar="IMAGE", help="With triton-builder[agent] in it.")
 @click.option("--verify-key", type=FILE, help="A public key in PEM that releases are signed with.")
 @click.option("--report", type=FILE, help="What `validate --json` printed: loads and memory.")
 @click.option(

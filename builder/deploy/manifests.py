@@ -57,7 +57,7 @@ def context(  # noqa: PLR0913 - all that manifests are made from
         raise InputError(
             "no image is named that pulls releases",
             where="pull-image",
-            expected="an image of your registry with triton-builder[pull] in it",
+            expected="an image of your registry with triton-builder[agent] in it",
             fix="build one with builder/deploy/Containerfile, see docs/kubernetes.md",
         )
     plain = re.sub(r"[^a-z0-9]+", "-", manifest.target.lower()).strip("-")

@@ -105,7 +105,7 @@ class Deployment(_Kebab):
     Attributes:
         name: of everything that is made; the target's by default, after `triton-`.
         image: Triton's; the target's by default.
-        pull_image: one with `triton-builder[pull]` in it.
+        pull_image: one with `triton-builder[agent]` in it.
         store: where releases are.
         channel: follow this; the manifest's own release, for ever, by default.
         agent: bring running pods to what the channel names, too.

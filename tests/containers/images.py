@@ -93,7 +93,7 @@ def _wheels(folder: Path) -> None:
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
     constraints = ("--constraint", str(ROOT / "constraints.txt"))
     target = ("--wheel-dir", str(folder / "wheels"))
-    command = [*pip, "wheel", *constraints, *target, f"{ROOT}[pull]"]
+    command = [*pip, "wheel", *constraints, *target, f"{ROOT}[agent]"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

@@ -1,8 +1,10 @@
 """The generated pod, run for real: pulled from a real store, warm before it is ready, hardened."""
 
+import contextlib
 import re
 import subprocess
 import sys
+import threading
 import time
 from datetime import UTC, datetime
 
@@ -11,7 +13,7 @@ import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from builder.servers.endpoint import Endpoint
+from builder.servers.endpoint import Endpoint, RefusedError, UnreachableError
 from builder.triton import probe as probes
 from tests.containers import images
 from tests.containers.relay import relay
@@ -46,6 +48,10 @@ patches:
     patch: |
       - {op: add, path: /spec/template/spec/containers/0/args/-, value: --log-verbose=1}
 """
+HASTE = (
+    OVERLAY
+    + "      - {op: add, path: /spec/template/spec/containers/1/args/-, value: --interval=1s}\n"
+)
 STAMP = re.compile(r"^[IWE](\d{4} \d\d:\d\d:\d\d\.\d{6})")
 
 
@@ -106,7 +112,15 @@ def play(builder, keys, engine, installation, s3):
     """Publishes; and then plays the pod of manifests that trust a key."""
     run, _, folder = builder
     store = f"s3://{s3.bucket()}/releases"
-    run("publish", f"--store={store}", f"--sign-key={keys[0][0]}", **s3.environment())
+
+    def publish():
+        options = (f"--store={store}", f"--sign-key={keys[0][0]}", "--channel=prod")
+        run("publish", *options, **s3.environment())
+
+    def rollback():
+        run("rollback", "prod", f"--store={store}", **s3.environment())
+
+    publish()
     triton, puller = images.tritonserver(engine, installation), images.puller(engine)
     network, gateway = engine.network()
     with relay(gateway, s3.port) as address:
@@ -115,7 +129,7 @@ def play(builder, keys, engine, installation, s3):
             name: environment.pop(name) for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
         }
 
-        def start(public, name):
+        def start(public, name, overlay_text=OVERLAY, **more):
             settings = {
                 "image": triton,
                 "pull-image": puller,
@@ -123,15 +137,17 @@ def play(builder, keys, engine, installation, s3):
                 "credentials": "model-store",
                 "environment": environment,
                 "verify-key": str(public),
+                **more,
             }
             (folder / "deploy.yaml").write_text(yaml.safe_dump(settings))
             overlay = folder / name
             overlay.mkdir()
-            (overlay / "kustomization.yaml").write_text(OVERLAY)
+            (overlay / "kustomization.yaml").write_text(overlay_text)
             files = (f"--settings={folder / 'deploy.yaml'}", f"--report={folder / 'report.json'}")
             run("manifests", *files, f"--out={overlay / 'base'}")
             return Pod(engine, network, kustomize(overlay), {"model-store": credentials})
 
+        start.publish, start.rollback = publish, rollback
         yield start
 
 
@@ -225,3 +241,70 @@ def test_a_release_that_the_key_did_not_sign_starts_no_server(play, keys):
         assert "it is signed with another key" in pod.log("pull")
         assert [status for _, status in pod.readiness] == [None]
         assert not pod.log("triton")
+
+
+def test_an_agent_brings_a_running_pod_forth_and_back_and_it_stays_in_service(play, builder, keys):
+    run, project, _ = builder
+    with play(keys[0][1], "agent", HASTE, channel="prod", agent=True) as pod:
+        assert pod.played.returncode == 0, pod.played.stderr + pod.log("pull")
+        pod.await_start()
+        _until(lambda: _ok(pod, "/readyz", 8080), pod)
+        with _clients(pod, project) as failures:
+            spec = project / "models" / "echo" / "model.yaml"
+            spec.write_text(spec.read_text().replace("versions:\n", 'versions:\n  "1.1": {}\n'))
+            run("build")
+            play.publish()
+            _until(lambda: _ok(pod, "/v2/models/echo/versions/1001000/ready"), pod)
+            _until(lambda: _ok(pod, "/readyz", 8080), pod)
+            assert pod.probe("livenessProbe").returncode == 0
+            assert pod.probe("startupProbe").returncode == 0
+            play.rollback()
+            _until(lambda: not _ok(pod, "/v2/models/echo/versions/1001000/ready"), pod)
+            _until(lambda: _ok(pod, "/readyz", 8080), pod)
+            assert pod.probe("livenessProbe").returncode == 0
+        assert not failures
+        assert _ok(pod, "/healthz", 8080)
+        assert [status for _, status in pod.readiness] == [None, 200]
+
+
+@contextlib.contextmanager
+def _clients(pod, project):
+    """Asks for goldens all the while; gives what went wrong."""
+    server, over = Endpoint(f"{pod.address}:8000"), threading.Event()
+    folder = project / "repository" / "cpu" / "echo"
+    question = probes.read(1000000, lambda file: (folder / file).read_bytes(), "echo")
+    failures = []
+
+    def ask():
+        while not over.is_set():
+            try:
+                wrong = server.differs(question)
+            except (UnreachableError, RefusedError) as e:
+                wrong = str(e)
+            if wrong:
+                failures.append(wrong)
+
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield failures
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+
+
+def _ok(pod, path, port=8000):
+    try:
+        Endpoint(f"{pod.address}:{port}").call("GET", path, timeout=5)
+    except (UnreachableError, RefusedError):
+        return False
+    return True
+
+
+def _until(ask, pod, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not ask():
+        assert time.monotonic() < deadline, pod.log("agent")
+        time.sleep(0.2)

@@ -72,7 +72,7 @@ def test_memory_follows_the_measurement_and_else_the_files():
     pods, settings = _pods()
     assert sizing.memory(pods, settings, Measured(memory=2**31)) == 3 * 2**30
     assert sizing.memory(pods, settings, Measured()) == pytest.approx(
-        2**30 + 4 * 190_000_000, abs=2**20
+        2 * 2**30 + 6 * 190_000_000, abs=2**20
     )
 
 
