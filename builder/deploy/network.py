@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from builder.deploy import pod
 from builder.deploy.context import selector
@@ -45,7 +46,7 @@ def policy(context: Context, pods: Pods) -> Object:
     dns = [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]
     egress: list[Object] = [{"ports": dns}]
     if "://" in context.store and not context.store.startswith("file:"):
-        egress.append({"ports": _tcp(list(access.store_ports))})
+        egress.append({"ports": _tcp(_store_ports(context))})
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -60,6 +61,15 @@ def policy(context: Context, pods: Pods) -> Object:
             "egress": egress,
         },
     }
+
+
+def _store_ports(context: Context) -> list[int]:
+    """Those of the settings, and of addresses in the environment: AWS_ENDPOINT_URL."""
+    found = set(context.settings.access.store_ports)
+    for value in context.settings.environment.values():
+        port = urlsplit(value).port if value.startswith(("http://", "https://")) else None
+        found |= {port} if port else set()
+    return sorted(found)
 
 
 def _tcp(ports: list[int]) -> list[Object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
@@ -36,6 +37,19 @@ def _public(name: str) -> str:
             "entry, and its name under `credentials`"
         )
     return name
+
+
+def _whole(value: str) -> str:
+    """Refuses addresses that are none, and those that carry a password."""
+    if value.startswith(("http://", "https://")):
+        try:
+            parts = urlsplit(value)
+            _ = parts.port
+        except ValueError as e:
+            raise ValueError(f"not an address: {e}") from e
+        if parts.password:
+            raise ValueError("an address with a password in it; expected it in the Secret")
+    return value
 
 
 class _Kebab(Frozen):
@@ -130,7 +144,9 @@ class Deployment(_Kebab):
     agent: bool = False
     verify_key: str | None = None
     credentials: Label | None = None
-    environment: dict[Annotated[str, AfterValidator(_public)], str] = Field(default_factory=dict)
+    environment: dict[
+        Annotated[str, AfterValidator(_public)], Annotated[str, AfterValidator(_whole)]
+    ] = Field(default_factory=dict)
     service_account: Label | None = None
     volume: Literal["disk", "memory"] = "disk"
     node_cache: Annotated[str, AfterValidator(_absolute)] | None = None

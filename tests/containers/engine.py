@@ -21,7 +21,7 @@ from pathlib import Path
 from tests import debian
 
 PACKAGES = ("podman", "runc", "catatonit", "iptables", "containernetworking-plugins")
-PROGRAMS = ("podman", "runc", "iptables")
+PROGRAMS = ("podman", "runc", "catatonit", "iptables")
 PREFIX = "tb"
 """Of all that runs have made, before the process id of the run."""
 KINDS = (
@@ -84,6 +84,7 @@ class Engine:
         for folder in (data / "storage", data / "networks", volatile):
             folder.mkdir(parents=True, exist_ok=True)
         self.environment = {
+            "PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin",  # iptables
             "CONTAINERS_CONF": _settings(data / "containers.conf", CONFIGURATION, places),
             "CONTAINERS_STORAGE_CONF": _settings(data / "storage.conf", STORAGE, places),
         }

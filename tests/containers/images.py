@@ -54,12 +54,14 @@ def debian(engine: Engine) -> str:
     with FileLock(engine.data / "debian.lock"):
         if engine.has(image):
             return image
-        with tempfile.TemporaryDirectory(dir=engine.data) as scratch:
-            root, archive = Path(scratch, "root"), Path(scratch, "root.tar")
-            system.bootstrap(root, SUITE, INCLUDE)
-            shutil.rmtree(root / "var/cache/apt")
-            system.run("tar", "--create", "--file", str(archive), "--directory", str(root), ".")
-            engine("import", "--change", f"ENV PATH={PATH}", str(archive), image)
+        scratch = engine.data / "debian.unfinished"
+        shutil.rmtree(scratch, ignore_errors=True)  # a run that was killed
+        root, archive = scratch / "root", scratch / "root.tar"
+        system.bootstrap(root, SUITE, INCLUDE)
+        shutil.rmtree(root / "var/cache/apt")
+        system.run("tar", "--create", "--file", str(archive), "--directory", str(root), ".")
+        engine("import", "--change", f"ENV PATH={PATH}", str(archive), image)
+        shutil.rmtree(scratch)
     return image
 
 

@@ -120,6 +120,12 @@ def test_pods_reach_names_and_the_store_and_are_reached_by_clients_and_prometheu
     assert [[p["port"] for p in rule["ports"]] for rule in spec["egress"]] == [[53, 53], [9000]]
 
 
+def test_a_store_at_a_port_of_its_own_is_reached():
+    said = {"environment": {"AWS_ENDPOINT_URL": "http://ceph.storage:7480"}}
+    egress = objects(said)["NetworkPolicy/triton-cpu"]["spec"]["egress"]
+    assert [p["port"] for p in egress[1]["ports"]] == [443, 7480]
+
+
 def test_an_agents_figures_are_scraped_with_the_pods():
     agent = {"channel": "prod", "agent": True}
     spec = objects({**agent, "monitor": "pod"})["PodMonitor/triton-cpu"]["spec"]
@@ -159,6 +165,8 @@ def test_the_pulling_image_has_to_be_named():
     [
         ({"environment": {"AWS_SECRET_ACCESS_KEY": "x"}}, "a secret does not stand in a manifest"),
         ({"environment": {"MY_TOKEN": "x"}}, "a secret does not stand in a manifest"),
+        ({"environment": {"URL": "http://me:pass@store"}}, "an address with a password"),
+        ({"environment": {"URL": "http://store:none"}}, "not an address"),
         ({"agent": True}, "an agent without a channel"),
         ({"replicas": {"scale-on": "cpu"}}, "scale-on without a max"),
         ({"replicas": {"max": 5}}, "a max and nothing that scales"),
