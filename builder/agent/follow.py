@@ -92,6 +92,8 @@ class Follower:
             proving=options.proving,
         )
         self._position: Position | None = None
+        self._trouble: BuilderError | None = None
+        self._tidied = False
         self._looks = Backoff(options.interval)
         self._pulls = Backoff(options.interval)
         self._returns = Backoff(options.interval)
@@ -124,9 +126,12 @@ class Follower:
         Raises:
             WorkFailedError: the channel's release is not what is served.
             MissingError: the store or the server is away.
+            InputError: what lies in DIR is not ours.
         """
         self._home.dismiss()
         self.step()
+        if self._trouble:
+            raise self._trouble
         position, state = self._position, self._memory.state
         if position is None:
             raise MissingError("the release store does not answer", fix="see what is said above")
@@ -153,13 +158,13 @@ class Follower:
     def step(self) -> None:
         """One look at the channel, and what has to be done for it."""
         self._tell.sign()
+        self._trouble = None
         self._look()
         try:
             self._care()
-        except MissingError as e:
-            self._tell.failed("store", e)
         except BuilderError as e:
-            self._tell.failed("disk", e)
+            self._trouble = e
+            self._tell.failed("store" if isinstance(e, MissingError) else "disk", e)
         self._show()
 
     def _look(self) -> None:
@@ -191,9 +196,7 @@ class Follower:
             return
         sound = self._keeper.sound(tree)
         if sound:
-            if self._memory.state.good != tree.release:
-                self._memory.remember(good=tree.release)
-                self._memory.prove(plans.proofs(self._keeper.version, tree.models))
+            self._found_good(tree)
         elif self._keeper.wrong and self._left(tree):
             return
         if self._position is None or not self._wanted(self._position, tree):
@@ -202,6 +205,14 @@ class Follower:
             self._move(self._position, tree)
         elif not self._memory.state.good or time.monotonic() - self._keeper.seen > GIVEN_UP:
             self._begin()
+
+    def _found_good(self, tree: Tree) -> None:
+        if self._memory.state.good != tree.release:
+            self._memory.remember(good=tree.release)
+            self._memory.prove(plans.proofs(self._keeper.version, tree.models))
+        if not self._tidied:  # what an agent left that was killed
+            self._home.tidy()
+            self._tidied = True
 
     def _wanted(self, position: Position, tree: Tree) -> bool:
         """Whether the channel's release is another one, and to be tried now."""
@@ -280,6 +291,7 @@ class Follower:
         self._memory.served = (fetched.at(self._home.folder),)
         self._keeper.proved()
         self._tell.metrics.add("moves_total")
+        self._show()
         seconds = round(time.monotonic() - started, 3)
         said = f"serving {short(release)}, moved in {seconds:.1f} s"
         self._tell.say(said, "serving", release=release, seconds=seconds)
@@ -372,7 +384,7 @@ class Follower:
         up, proven = self._keeper.up, self._memory.proven
         behind = bool(position and position.release != state.good)
         if state.good:
-            metrics.only("info", release=state.good)
+            metrics.only("info", channel=self._source.channel, release=state.good)
         metrics.set("behind", behind)
         metrics.set("refused", bool(position and state.refuses(position)))
         metrics.set("server_up", up)

@@ -22,7 +22,14 @@ from typing import TYPE_CHECKING
 from builder.agent import tree as trees
 from builder.agent.state import State, decode
 from builder.errors import InputError
-from builder.files import disk_errors, link_or_copy, remove_tree, sync_file, write_atomically
+from builder.files import (
+    disk_errors,
+    link_or_copy,
+    remove,
+    remove_tree,
+    sync_file,
+    write_atomically,
+)
 from builder.repository import manifest as manifests
 from builder.repository import swap
 
@@ -124,11 +131,11 @@ class Home:
                 folder.rename(self.place(before))
 
     def tidy(self, *releases: str) -> None:
-        """Removes what lies beside DIR, but for trees of these releases."""
-        keep = {self.place(release).name for release in releases if release}
-        for folder in self.work.iterdir():
-            if folder.is_dir() and folder.name not in keep:
-                remove_tree(folder)
+        """Removes what lies beside DIR, but for what must survive, and trees of these releases."""
+        keep = {"lock", "state.json", *(self.place(release).name for release in releases)}
+        for path in self.work.iterdir():
+            if path.name not in keep:
+                remove(path)
 
     # --- rehearsals --------------------------------------------------------------------
 

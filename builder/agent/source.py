@@ -27,7 +27,13 @@ ASKING = Limits(connect=3.0, answer=10.0, retries=2)
 
 
 class Source(Protocol):
-    """What an agent asks of a release store. All raise MissingError where it cannot be used."""
+    """What an agent asks of a release store. All raise MissingError where it cannot be used.
+
+    Attributes:
+        channel: what is followed.
+    """
+
+    channel: str
 
     def position(self) -> Position:
         """Where the channel stands.
@@ -83,7 +89,7 @@ class StoreSource:
     ) -> None:
         self._store = store
         self._asked = asked
-        self._channel = channel
+        self.channel = channel
         self._folder = folder
         self._cache = cache
         self._models = models
@@ -94,17 +100,17 @@ class StoreSource:
 
     def position(self) -> Position:
         """See `Source`."""
-        found, tag = asyncio.run(self._asked.channel(self._channel))
+        found, tag = asyncio.run(self._asked.channel(self.channel))
         return Position(found.release, str(tag))
 
     def fetch(self, release: str, folder: Path) -> int:
         """See `Source`."""
         remove_tree(folder)
+        with disks(self._folder.parent):
+            place = Place(self._folder, self._cache)
         try:
-            with disks(self._folder.parent):
-                place = Place(self._folder, self._cache)
-                with place.claim(self._say):
-                    return asyncio.run(self._stage(release, place, folder))
+            with disks(self._folder.parent), place.claim(self._say):
+                return asyncio.run(self._stage(release, place, folder))
         except (WorkFailedError, InputError) as e:
             if isinstance(e, MissingError) or _disk(e):
                 raise

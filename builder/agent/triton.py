@@ -33,6 +33,11 @@ ASKED = 3
 may be a little further off."""
 PAUSE = 0.1
 
+NOBODY = "triton-builder.nobody"
+"""A name that no model has."""
+NOT_EXPLICIT = "explicit model load / unload is not allowed"
+"""What a server of another mode says."""
+
 SERVICE = "inference.GRPCInferenceService"
 STATUSES: Mapping[str, int] = {"INVALID_ARGUMENT": 400, "NOT_FOUND": 404, "UNAVAILABLE": 503}
 """The HTTP status that says about the same as a gRPC code; 500 for others."""
@@ -128,22 +133,29 @@ class Triton:
         """Sees that models can be loaded.
 
         Raises:
-            MissingError: the server's gRPC port does not answer, though its HTTP port does.
+            MissingError: the server is not in explicit mode; or its gRPC port does not answer,
+                though its HTTP port does.
         """
-        if self._grpc is None:
-            return
         try:
-            _call(self._grpc, "ServerLive", b"", PROMPT)
-        except (UnreachableError, TimeoutError) as e:
-            if self.live():
+            self.unload(NOBODY)
+        except RefusedError as e:
+            if e.message.startswith(NOT_EXPLICIT):
                 raise MissingError(
-                    "the server's gRPC port does not answer",
-                    where=self._grpc,
-                    found=str(e),
-                    fix="say where it is, --grpc HOST:PORT; or give --grpc '' to load models over "
-                    "HTTP, where a load holds up an eighth of the server's HTTP clients",
+                    "the server is not in explicit mode",
+                    where=self.endpoint.address,
+                    found=e.message,
+                    fix="start it with --model-control-mode=explicit --load-model=*",
                 ) from e
-            raise
+        except UnreachableError as e:
+            if self._grpc is None or not self.live():
+                raise
+            raise MissingError(
+                "the server's gRPC port does not answer",
+                where=self._grpc,
+                found=str(e),
+                fix="say where it is, --grpc HOST:PORT; or give --grpc '' to load models over "
+                "HTTP, where a load holds up an eighth of the server's HTTP clients",
+            ) from e
 
     def _control(self, verb: str, model: str, within: float) -> None:
         try:
@@ -200,6 +212,6 @@ def _call(address: str, verb: str, message: bytes, within: float) -> None:
             code, said = e.code(), e.details() or ""
             if code is grpc.StatusCode.DEADLINE_EXCEEDED:
                 raise TimeoutError(said) from e
-            if code is grpc.StatusCode.UNAVAILABLE and not said.startswith("explicit model"):
+            if code is grpc.StatusCode.UNAVAILABLE and not said.startswith(NOT_EXPLICIT):
                 raise UnreachableError(f"{address}: {said}") from e
             raise RefusedError(STATUSES.get(code.name, 500), said) from e

@@ -116,8 +116,8 @@ def _told(error: Exception) -> BuilderError:
 def _not_installed(module: str) -> MissingError:
     return MissingError(
         f"the package `{module}` is not installed",
-        fix="pip install 'triton-builder[build]'; for pull, verify and agent alone: "
-        "pip install 'triton-builder[pull]'",
+        fix="pip install 'triton-builder[build]'; for pull and verify alone: "
+        "pip install 'triton-builder[pull]'; for agent: pip install 'triton-builder[agent]'",
     )
 
 

@@ -1,20 +1,42 @@
-"""An agent brings a real Triton from release to release."""
+"""An agent brings a real Triton from release to release, and keeps what is good served."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
+from builder.agent.triton import Triton
+from builder.errors import InputError, MissingError, WorkFailedError
+from builder.release.layout import blob
+from tests.agent.conftest import running
 from tests.agent.zoo import Model
 
 pytestmark = pytest.mark.live
 
 ONE = {"m": Model({1: 1}, warmup=(1, 4)), "e": Model({1: 1}, steps=(("m", 1),))}
 TWO = {"m": Model({2: 2}, warmup=(1, 4)), "e": Model({2: 2}, steps=(("m", 2),))}
+BAD = {"m": Model({2: 2}, claims=3)}
+
+
+@pytest.fixture
+def at_one(pod):
+    """The pod at a first release, and its agent."""
+    pod.store.promote(pod.store.publish(ONE))
+    agent = pod.agent()
+    agent.once()
+    return agent
+
+
+def promote(pod, models) -> str:
+    release = pod.store.publish(models)
+    pod.store.promote(release)
+    return release
 
 
 def test_an_empty_folder_is_filled_and_an_empty_server_loaded(pod):
-    release = pod.store.publish(ONE)
-    pod.store.promote(release)
+    release = promote(pod, ONE)
     agent = pod.agent()
     agent.once()
     assert pod.answer("m") == (1, 1)
@@ -22,17 +44,234 @@ def test_an_empty_folder_is_filled_and_an_empty_server_loaded(pod):
     assert agent.ready() == (True, release)
 
 
-def test_a_move_takes_the_server_along_and_a_move_back_too(pod):
-    first, second = pod.store.publish(ONE), pod.store.publish(TWO)
-    pod.store.promote(first)
-    agent = pod.agent()
-    agent.once()
-    pod.store.promote(second)
-    agent.once()
+def test_a_move_takes_the_server_along_and_a_move_back_too(pod, at_one):
+    promote(pod, TWO)
+    at_one.once()
     assert pod.answer("m") == (2, 2)
     assert pod.answer("e") == (2, 2)
     pod.store.rollback()
-    agent.once()
+    at_one.once()
     assert pod.answer("m") == (1, 1)
     assert pod.answer("e") == (1, 1)
-    print(pod.heard.text)
+
+
+def test_what_was_good_before_is_not_rehearsed_again(pod, at_one):
+    promote(pod, TWO)
+    at_one.once()
+    rehearsed = len([e for e in pod.heard.events if "rehearsing" in e["text"]])
+    assert rehearsed
+    pod.store.rollback()
+    at_one.once()
+    assert len([e for e in pod.heard.events if "rehearsing" in e["text"]]) == rehearsed
+
+
+def test_a_model_that_is_as_it_was_is_not_loaded_again(pod, at_one):
+    promote(pod, {**ONE, "other": Model()})
+    at_one.once()
+    assert pod.answer("other") == (1, 1)
+    assert pod.loads().count("m:1") == 1
+
+
+def test_a_version_that_is_as_it_was_is_not_loaded_again(pod, at_one):
+    promote(pod, {**ONE, "m": Model({1: 1, 2: 2}, warmup=(1, 4))})
+    at_one.once()
+    assert pod.answer("m") == (2, 2)
+    initialised = [
+        line for line in pod.server.log().splitlines() if "TRITONBACKEND_ModelInit" in line
+    ]
+    assert pod.loads().count("m:2") == 1, initialised
+
+
+def test_another_config_for_the_same_version_is_served(pod, at_one):
+    promote(pod, {**ONE, "m": Model({1: 1}, warmup=(1, 4), config="dynamic_batching { }\n")})
+    at_one.once()
+    body, _ = pod.triton.endpoint.call("GET", "/v2/models/m/config")
+    assert b"dynamic_batching" in body
+
+
+def test_what_is_gone_is_unloaded(pod, at_one):
+    promote(pod, {"m": ONE["m"]})
+    at_one.once()
+    assert "READY" not in pod.triton.index().get("e", {}).values()
+    assert pod.answer("m") == (1, 1)
+
+
+def test_nothing_is_done_where_the_channel_has_not_moved(pod, at_one):
+    before = pod.loads()
+    at_one.once()
+    at_one.once()
+    assert pod.loads() == before
+
+
+def test_an_agent_that_starts_anew_knows_what_is_served(pod, at_one):
+    before = pod.loads()
+    again = pod.agent()
+    again.once()
+    assert pod.loads() == before
+    assert again.ready()[0]
+
+
+def test_what_was_pulled_before_is_taken_over(installation, folder, store):
+    from tests.agent.conftest import Pod
+
+    release = store.publish(ONE)
+    store.promote(release)
+    command = [sys.executable, "-m", "builder", "pull", "prod", str(folder)]
+    subprocess.run([*command, "--store", store.url], check=True, capture_output=True)
+    with running(installation, folder, preload=True) as server:
+        pod = Pod(folder, store, server)
+        agent = pod.agent()
+        agent.once()
+        assert agent.ready() == (True, release)
+        assert sorted(pod.loads()) == ["e:1", "m:1"]
+        promote(pod, TWO)
+        agent.once()
+        assert pod.answer("e") == (2, 2)
+
+
+def test_a_refused_release_is_not_tried_again_until_the_channel_moves(pod, at_one):
+    bad = promote(pod, BAD)
+    for _ in range(3):
+        with pytest.raises(WorkFailedError, match="was refused"):
+            at_one.once()
+    assert len(pod.heard.of("refused")) == 1
+    with pytest.raises(WorkFailedError, match="was refused"):
+        pod.agent().once()  # nor by another agent
+    pod.store.rollback()
+    at_one.once()
+    pod.store.promote(bad)
+    with pytest.raises(WorkFailedError, match="was refused"):
+        at_one.once()
+    assert len(pod.heard.of("refused")) == 2
+    assert pod.answer("e") == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"m": Model({2: 2}, claims=3), "e": Model({2: 2}, steps=(("m", 2),))},
+        {"m": Model({2: 2}), "e": Model({2: 2}, claims=3, steps=(("m", 2),))},
+        {"m": Model({2: 2}, start="raise ValueError('no')"), "e": TWO["e"]},
+        {**ONE, "new": Model(start="raise ValueError('no')")},
+        {"m": Model({1: 1}, config="dynamic_batching { }\n", claims=3), "e": ONE["e"]},
+    ],
+    ids=["member", "ensemble", "load", "new model", "same version"],
+)
+def test_without_a_rehearsal_a_bad_release_is_left_again(pod, at_one, bad):
+    agent = pod.agent(rehearse=False)
+    promote(pod, bad)
+    with pytest.raises(WorkFailedError, match="was refused"):
+        agent.once()
+    assert agent.ready()[0]
+    assert pod.answer("m") == (1, 1)
+    assert pod.answer("e") == (1, 1)
+    ready = {n for n, v in pod.triton.index().items() if "READY" in v.values()}
+    assert ready == {"m", "e"}
+    assert [p.name for p in pod.home.work.iterdir()] == ["state.json"]
+
+
+def test_a_probe_alone_is_a_release_too(pod, at_one):
+    before = pod.loads()
+    wrong = {**ONE, "m": Model({1: 1}, warmup=(1, 4), claims=4)}
+    promote(pod, wrong)
+    with pytest.raises(WorkFailedError, match="was refused"):
+        at_one.once()
+    assert pod.loads() == before
+    assert pod.answer("m") == (1, 1)
+
+
+def test_a_file_that_the_store_has_otherwise_refuses_its_release(pod, at_one):
+    release = pod.store.publish(TWO)
+    manifest = (
+        pod.store.folder / "store/manifests" / f"{release.replace(':', '-')}.json"
+    ).read_text()
+    digest = manifest.split('"model.py": {')[1].split('"sha256": "')[1][:64]
+    (pod.store.folder / "store" / blob(digest)).write_bytes(b"x" * 500)
+    pod.store.promote(release)
+    with pytest.raises(WorkFailedError, match="was refused"):
+        at_one.once()
+    assert pod.heard.of("refused")[0]["reason"] == "pull"
+    assert pod.answer("m") == (1, 1)
+
+
+def test_a_store_that_is_away_changes_nothing(pod, at_one):
+    there, away = pod.store.folder / "store", pod.store.folder / "away"
+    there.rename(away)
+    at_one.step()
+    assert at_one.ready()[0]
+    assert "triton_builder_agent_store_up 0" in pod.metrics.render()
+    away.rename(there)
+    promote(pod, TWO)
+    at_one.once()
+    assert pod.answer("m") == (2, 2)
+    assert "triton_builder_agent_store_up 1" in pod.metrics.render()
+
+
+def test_two_agents_do_not_follow_into_one_folder(pod):
+    with pod.home.lock(), pytest.raises(InputError, match="another agent"), pod.home.lock():
+        pass
+
+
+def test_a_server_that_lost_its_models_gets_them_again(pod, at_one):
+    pod.triton.unload("e")
+    pod.triton.unload("m")
+    at_one.once()
+    assert pod.answer("e") == (1, 1)
+
+
+def test_a_dead_stub_is_found_out_and_the_model_loaded_again(pod):
+    import psutil
+
+    promote(pod, ONE)
+    agent = pod.agent(proving=0.001)
+    agent.once()
+    (stub,) = [
+        p
+        for p in psutil.Process(pod.server._process.pid).children(recursive=True)
+        if "python_backend_stub" in p.name()
+    ]
+    stub.kill()
+    for _ in range(3):
+        agent.step()
+    agent.once()
+    assert pod.answer("m") == (1, 1)
+
+
+def test_a_server_of_another_mode_is_told_apart(installation, folder, store):
+    from builder.servers.embedded import EmbeddedServer
+
+    with EmbeddedServer(installation, [folder], explicit=False) as server:
+        with pytest.raises(MissingError, match="explicit mode"):
+            Triton(server.http, server.grpc).check()
+        with pytest.raises(MissingError, match="explicit mode"):
+            Triton(server.http, None).check()
+
+
+def test_a_wrong_grpc_address_is_told_apart(pod):
+    with pytest.raises(MissingError, match="gRPC port does not answer"):
+        Triton(pod.server.http, "127.0.0.1:1").check()
+
+
+def test_models_can_be_loaded_over_http_too(pod, store):
+    promote(pod, ONE)
+    agent = pod.agent()
+    agent._triton._grpc = None
+    agent.once()
+    promote(pod, TWO)
+    agent.once()
+    assert pod.answer("e") == (2, 2)
+
+
+def test_a_spoilt_state_is_found_out_again(pod, at_one):
+    (pod.home.work / "state.json").write_text("{")
+    agent = pod.agent()
+    agent.once()
+    assert agent.ready()[0]
+
+
+def test_a_folder_that_is_no_release_any_more_is_not_touched(pod, at_one):
+    (pod.folder / "manifest.json").unlink()
+    with pytest.raises(InputError, match="not written by triton-builder"):
+        pod.agent().once()
+    assert (pod.folder / "m" / "config.pbtxt").is_file()
+    assert pod.answer("m") == (1, 1)

@@ -33,6 +33,7 @@ import triton_python_backend_utils as pb_utils
 class TritonPythonModel:
     def initialize(self, args):
         self.factor = {factor}
+        print("INIT", args["model_name"], args["model_version"], flush=True)
         {start}
 
     def execute(self, requests):
