@@ -23,7 +23,7 @@ import fcntl
 import hashlib
 import os
 import re
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -277,11 +277,18 @@ class Bucket:
         try:
             done = await self._conditional(path, content, tag)
         except UnusableError:  # which says nothing of what the store did
-            there = await self.read(path, 1 << 30)
+            there = await self._glance(path)
             if there is None or (there.content != content and there.tag == tag):
                 raise
             return there.content == content
         return done or await self.get(path, len(content)) == content
+
+    async def _glance(self, path: str) -> Object | None:
+        """What is there, if a store that just failed says so soon."""
+        with suppress(UnusableError, TimeoutError):
+            async with asyncio.timeout(self._limits.answer / 3):
+                return await self.read(path, 1 << 30)
+        return None
 
     async def _conditional(self, path: str, content: bytes, tag: str | None) -> bool:
         from obstore.exceptions import AlreadyExistsError, PreconditionError

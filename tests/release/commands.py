@@ -32,19 +32,23 @@ class Done:
 
 
 def start(
-    *arguments: object, env: Mapping[str, str] | None = None, under: Sequence[str] = (), **options
+    *arguments: object,
+    env: Mapping[str, str | None] | None = None,
+    under: Sequence[str] = (),
+    **options,
 ) -> subprocess.Popen[str]:
     """Starts a command.
 
     Args:
         arguments: its own.
-        env: what differs from this process's.
+        env: what differs from this process's; None for what is not there.
         under: a program that runs it.
         options: of `Popen`.
     """
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}
     return subprocess.Popen(
         [*under, *BUILDER, *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
+        env={name: value for name, value in environment.items() if value is not None},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -76,7 +80,12 @@ def right(*arguments: object, **options) -> Done:
 
 def wrong(code: int, *arguments: object, **options) -> str:
     """Runs a command that must fail with this code; what it said, which tells place and fix."""
-    done = run(*arguments, **options)
+    return failed(code, start(*arguments, **options))
+
+
+def failed(code: int, process: subprocess.Popen[str], timeout: float = 120) -> str:
+    """The same, of one that was started."""
+    done = ended(process, timeout)
     assert done.code == code, (done.code, done.err, done.out)
     assert done.err.startswith("error: ") or "\nerror: " in done.err, done.err
     assert "fix:" in done.err, done.err

@@ -75,6 +75,7 @@ class Proxy:
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task | None] = set()
         self._line_free = 0.0
+        self._gone = False
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self._server = self._call(asyncio.start_server(self._serve, HOST, 0, backlog=512))
@@ -91,9 +92,15 @@ class Proxy:
     def _call(self, coroutine):
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
-    async def _down(self) -> None:
-        self._server.close()
+    async def _refuse(self) -> None:
+        """Listens no more. A server that is closed while it accepts loses those connections."""
+        for one in self._server.sockets:
+            self._loop.remove_reader(one.fileno())
         await _turn()  # connections that were being accepted are in `_serve` now
+        self._server.close()
+
+    async def _down(self) -> None:
+        await self._refuse()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -132,8 +139,9 @@ class Proxy:
         if what == "close":
             writer.transport.abort()
             return False
-        if what == "gone":
-            self._server.close()
+        if self._gone or what == "gone":
+            self._gone = True
+            await self._refuse()
             for one in list(self._writers):
                 one.transport.abort()
             return False
