@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,6 +14,14 @@ from builder.errors import InputError
 
 @click.command("serve")
 @target_option
+@click.option(
+    "--repository",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The repository to serve; default: repository/<target>.",
+)
+@click.option(
+    "--explicit", is_flag=True, help="Start empty; models come by request, as from an agent."
+)
 @click.option("--http-port", type=click.IntRange(1, 65535), help="Default: a free one.")
 @click.option("--grpc-port", type=click.IntRange(1, 65535), help="Default: a free one.")
 @click.option("--metrics-port", type=click.IntRange(1, 65535), help="Default: a free one.")
@@ -22,12 +31,14 @@ def command(  # noqa: PLR0913 - the command's options
     options: dict[str, Any],
     *,
     target: str | None,
+    repository: Path | None,
+    explicit: bool,
     http_port: int | None,
     grpc_port: int | None,
     metrics_port: int | None,
     verbose: bool,
 ) -> None:
-    """Run Triton on the built repository until stopped."""
+    """Run Triton on a built or pulled repository until stopped."""
     from builder.flow.context import context
     from builder.repository.manifest import FILE
     from builder.servers.foreground import serve as run
@@ -35,10 +46,11 @@ def command(  # noqa: PLR0913 - the command's options
     from builder.spec.project import find
 
     here = context(find(options["start"]), target)
-    if not (here.repository / FILE).is_file():
+    folder = (repository or here.repository).absolute()
+    if not (folder / FILE).is_file():
         raise InputError(
             "nothing is built",
-            where=f"repository/{here.target_name}",
+            where=str(repository or f"repository/{here.target_name}"),
             fix=f"triton-builder build --target {here.target_name}",
         )
     given = (http_port, grpc_port, metrics_port)
@@ -47,4 +59,4 @@ def command(  # noqa: PLR0913 - the command's options
         free = pick()
         ports = (given[0] or free[0], given[1] or free[1], given[2] or free[2])
     say = functools.partial(print, flush=True)
-    run(here.install(say), here.repository, ports, say, verbose=verbose)
+    run(here.install(say), folder, ports, say, verbose=verbose, explicit=explicit)

@@ -31,8 +31,9 @@ def serve(
     say: Callable[[str], None],
     *,
     verbose: bool = False,
+    explicit: bool = False,
 ) -> None:
-    """Serves everything in a repository until Ctrl-C.
+    """Serves a repository until Ctrl-C.
 
     Args:
         installation: what to run.
@@ -40,6 +41,7 @@ def serve(
         ports: for HTTP, gRPC and metrics; free ones where None.
         say: told, line by line, the addresses, the models, and what goes wrong.
         verbose: tell the server's whole log.
+        explicit: start empty, and load on request; else everything is loaded before it is ready.
 
     Raises:
         InputError: no such repository, or a port is taken.
@@ -58,7 +60,7 @@ def serve(
     server = EmbeddedServer(
         installation,
         [repository],
-        explicit=False,
+        explicit=explicit,
         ports=ports,
         ready_timeout=PATIENCE,
         drain=DRAIN,
