@@ -24,7 +24,7 @@ PATIENCE = 3600.0
 TICK = 0.2
 
 
-def serve(
+def serve(  # noqa: PLR0913 - how people want it
     installation: Installation,
     repository: Path,
     ports: Ports | None,
