@@ -128,6 +128,7 @@ class Place:
         marks = {name: mark(tree / name) for name, _ in manifest.tree()}
         with disk_errors(self.folder.parent):
             for folder, _, _ in os.walk(tree):
+                Path(folder).chmod(0o755)  # Triton may run as somebody else
                 _sync(folder)
             swap.exchange(tree, self.folder)
         self.remember(release, manifest, marks)
