@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -116,7 +117,10 @@ class Follower:
         """Follows until `stop` is set."""
         self._home.dismiss()
         while not self.stop.is_set():
-            self.step()
+            try:
+                self.step()
+            except Exception:  # noqa: BLE001 - a bug of ours must not leave pods to themselves
+                self._tell.failed("bug", traceback.format_exc(), "bug")
             wait = self._options.interval * random.uniform(0.9, 1.1)  # noqa: S311 - no secret
             self.stop.wait(wait)
 
@@ -174,8 +178,9 @@ class Follower:
         try:
             position = self._source.position()
         except BuilderError as e:
-            self._tell.metrics.set("store_up", 0)
-            self._tell.failed("store", e)
+            away = isinstance(e, MissingError)
+            self._tell.metrics.set("store_up", not away)
+            self._tell.failed("store" if away else "channel", e)
             self._looks.failed()
             return
         self._tell.metrics.set("store_up", 1)

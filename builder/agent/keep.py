@@ -94,7 +94,9 @@ class Keeper:
         if index is None:
             return False
         self.up, self.seen = True, time.monotonic()
+        self._forget(index)
         again = {n for n, model in tree.models.items() if ready(index, n) != set(model.versions)}
+        self._switch.hanging -= again  # it has ended after all, and not as it should have
         again |= self.doubt & tree.models.keys()
         due = self._proving and self._proved + self._proving < self.seen
         if self._memory.proven and not again and not due:
@@ -102,7 +104,6 @@ class Keeper:
         if again and not self._backoff.due():
             return False
         try:
-            self._forget(index)
             self.wrong = self._asked(tree, again)
         except UnreachableError as e:
             self.down(e)
@@ -152,5 +153,5 @@ class Keeper:
             if REHEARSAL in name and READY in versions.values():
                 try:
                     self._triton.unload(name)
-                except (RefusedError, HangingError) as e:
+                except (RefusedError, HangingError, UnreachableError) as e:
                     self._tell.say(f"{name} is not unloaded: {e}")

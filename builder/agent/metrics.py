@@ -35,7 +35,7 @@ KNOWN: Mapping[str, tuple[Literal["gauge", "counter"], str]] = {
 }
 
 REASONS = (
-    *("store", "pull", "disk", "server"),
+    *("store", "channel", "pull", "disk", "server", "bug"),
     *("load", "hang", "warm-up", "probe", "died", "back"),
 )
 """Of failures."""

@@ -51,7 +51,8 @@ class Teller:
     def failed(self, reason: str, error: BuilderError | str, event: str = "failed") -> None:
         """Something failed: a line, and one more of its reason."""
         self.metrics.add("failures_total", reason=reason)
-        self.say(" ".join(str(error).split()), event, reason=reason)
+        text = str(error) if event == "bug" else " ".join(str(error).split())
+        self.say(text, event, reason=reason)
 
     @contextmanager
     def part(self, state: str) -> Iterator[None]:

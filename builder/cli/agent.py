@@ -11,8 +11,11 @@ import click
 
 from builder.cli import interrupts
 from builder.cli.stores import PATIENCE, release_store, store_option, trust_options
+from builder.errors import BuilderError
 
 if TYPE_CHECKING:
+    from builder.agent.follow import Follower
+    from builder.agent.tell import Teller
     from builder.release.trust import Trust
 
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -109,7 +112,7 @@ def command(  # noqa: PLR0913 - the command's options
         stack.enter_context(home.lock())
         follower = Follower(home, source, triton, tell, how)
         if once:
-            follower.once()
+            _once(follower, tell, as_json=as_json)
             return
         if port:
             checks = {"/healthz": tell.healthy, "/readyz": follower.ready}
@@ -119,3 +122,14 @@ def command(  # noqa: PLR0913 - the command's options
             follower.run()
         except KeyboardInterrupt:
             tell.say("stopped", "stopped")
+
+
+def _once(follower: Follower, tell: Teller, *, as_json: bool) -> None:
+    """One look; an error is an event like others, and no JSON document besides."""
+    try:
+        follower.once()
+    except BuilderError as e:
+        if as_json:
+            tell.say(e.problem, "error", **e.as_dict())
+            vars(e)["outcome"] = None  # it has been told
+        raise
