@@ -55,4 +55,5 @@ def command(  # noqa: PLR0913 - the command's options
         return
     told = f"signed by {trust}" if trust else "no signature was asked for"
     told += ", so is its provenance" if done.provenance else ""
+    told += f"; without {', '.join(done.without)}" if done.without else ""
     print(f"{done.release}: {done.files} files, {done.size / 1e6:,.1f} MB verified; {told}")

@@ -35,6 +35,7 @@ FULL = (
     "free some space, or give --cache and DIR places on a larger disk; what came of large files "
     "is kept, and the next pull goes on from there"
 )
+STATE = "state.json"
 UNWRITABLE = "make it writable, or name other places for DIR and --cache"
 
 
@@ -93,7 +94,7 @@ class Place:
 
     def holds(self, release: Release, manifest: Manifest) -> bool:
         """Whether all of it is there already, each file as it looked when it was verified."""
-        state = self._state()
+        state = state_of(self.folder)
         if (state.release, state.models) != (release.name, tuple(sorted(manifest.models))):
             return False
         digests = {name: digest for name, (digest, _) in manifest.tree()}
@@ -110,7 +111,7 @@ class Place:
 
     def verified(self) -> dict[str, Path]:
         """Files of the present tree, by digest, that look as they did when they were verified."""
-        state = self._state()
+        state = state_of(self.folder)
         try:
             present = read((self.folder / manifests.FILE).read_bytes(), manifests.FILE)
         except (OSError, WorkFailedError):
@@ -139,7 +140,7 @@ class Place:
         """Remembers how the files of the folder looked when they were verified."""
         value = {"release": release.name, "models": sorted(manifest.models), "marks": marks}
         with suppress(BuilderError):  # it is done; what is lost is the next pull's ease
-            write_atomically(self._work / "state.json", json.dumps(value).encode())
+            write_atomically(self._work / STATE, json.dumps(value).encode())
 
     def tidy(self, *manifests: Manifest) -> None:
         """Drops files of other releases from a cache that is the folder's own."""
@@ -153,12 +154,15 @@ class Place:
             if not any(folder.iterdir()):
                 remove_tree(folder)
 
-    def _state(self) -> State:
-        try:
-            value = json.loads((self._work / "state.json").read_bytes())
-            return State(value["release"], tuple(value["models"]), value["marks"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return State()
+
+def state_of(folder: Path) -> State:
+    """What a folder was last found to hold."""
+    path = Path(os.path.realpath(folder))
+    try:
+        value = json.loads((path.with_name(f".{path.name}.pull") / STATE).read_bytes())
+        return State(value["release"], tuple(value["models"]), dict(value["marks"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return State()
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from builder.errors import InputError, WorkFailedError
 from builder.files import sha256
 from builder.release import layout, pull
+from builder.release.place import state_of
 from builder.release.store import read
 from builder.remote.bucket import PART, WIDTH
 from builder.remote.tasks import to_its_end, together
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from builder.release.store import ReleaseStore
+    from builder.release.store import Release, ReleaseStore
     from builder.release.trust import Trust
 
 
@@ -33,12 +34,14 @@ class Verified:
         files: how many.
         size: their bytes.
         provenance: whether whoever is trusted signed the provenance as well.
+        without: models of the release that a folder does not hold, and need not.
     """
 
     release: str
     files: int
     size: int
     provenance: bool = False
+    without: tuple[str, ...] = ()
 
 
 async def in_store(
@@ -122,13 +125,9 @@ def in_folder(
         ) from e
     release = read(content, f"{folder}/{manifests.FILE}")
     trust.check(release, signature)
-    present = {path.name for path in folder.iterdir() if path.is_dir()}
-    models = present & release.manifest.models.keys()
-    manifest = (
-        release.manifest
-        if models == release.manifest.models.keys()
-        else (release.manifest.only(models))
-    )
+    models = release.manifest.models.keys() & _held(folder, release)
+    without = sorted(release.manifest.models.keys() - models)
+    manifest = release.manifest.only(models) if without else release.manifest
 
     def digest(path: Path) -> str:
         found = sha256(path)
@@ -145,7 +144,16 @@ def in_folder(
             fix="pull it again",
         )
     files = dict(manifest.tree())
-    return Verified(release.name, len(files), sum(size for _, size in files.values()))
+    size = sum(size for _, size in files.values())
+    return Verified(release.name, len(files), size, without=tuple(without))
+
+
+def _held(folder: Path, release: Release) -> set[str]:
+    """The models that a folder should hold: what was pulled into it, or else what it holds."""
+    pulled = state_of(folder)
+    if pulled.release == release.name:
+        return set(pulled.models)
+    return {path.name for path in folder.iterdir() if path.is_dir()}
 
 
 async def signature_of(store: ReleaseStore, folder: Path) -> bytes | None:

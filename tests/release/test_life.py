@@ -1,6 +1,7 @@
 """The whole life of a release, in a folder and in memory: published, promoted, pulled, gone."""
 
 import asyncio
+import shutil
 from datetime import timedelta
 
 import pytest
@@ -285,6 +286,19 @@ def test_verify_reads_every_byte(store, first, tmp_path):
     weights.write_bytes(b"zz")
     with pytest.raises(WorkFailedError, match="not as they were released"):
         verify.in_folder(tmp_path / "pod", Trust())
+
+
+def test_verify_misses_a_model_that_was_pulled(store, first, tmp_path):
+    release = published(store, first).release
+    pulled(store, release, tmp_path / "pod")
+    pulled(store, release, tmp_path / "some", models=["b"])
+    assert verify.in_folder(tmp_path / "some", Trust()).without == ("a",)
+    shutil.rmtree(tmp_path / "pod" / "a")
+    with pytest.raises(WorkFailedError, match="not as they were released") as e:
+        verify.in_folder(tmp_path / "pod", Trust())
+    assert "a/config.pbtxt" in e.value.found
+    shutil.copytree(tmp_path / "pod", tmp_path / "copy")  # nobody knows what it should hold
+    assert verify.in_folder(tmp_path / "copy", Trust()).without == ("a",)
 
 
 def test_a_swapped_blob_never_enters_the_tree(store, first, tmp_path):
