@@ -178,9 +178,8 @@ class Follower:
         try:
             position = self._source.position()
         except BuilderError as e:
-            away = isinstance(e, MissingError)
-            self._tell.metrics.set("store_up", not away)
-            self._tell.failed("store" if away else "channel", e)
+            self._tell.metrics.set("store_up", 0)
+            self._tell.failed("store" if isinstance(e, MissingError) else "channel", e)
             self._looks.failed()
             return
         self._tell.metrics.set("store_up", 1)

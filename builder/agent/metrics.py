@@ -20,7 +20,10 @@ KNOWN: Mapping[str, tuple[Literal["gauge", "counter"], str]] = {
     "state": ("gauge", "1 for what the agent is at, 0 for the rest."),
     "behind": ("gauge", "1 where the channel names another release than is served."),
     "refused": ("gauge", "1 where the channel names a release that was refused."),
-    "store_up": ("gauge", "1 where the release store answered when it was asked last."),
+    "store_up": (
+        "gauge",
+        "1 where the store said where the channel stands when it was asked last.",
+    ),
     "server_up": ("gauge", "1 where Triton answered when it was asked last."),
     "hanging_models": ("gauge", "Models whose load never ended."),
     "last_success_timestamp_seconds": (

@@ -49,11 +49,14 @@ class Pod:
         self.metrics = Metrics()
         self.home = Home(folder)
 
-    def agent(self, **options: object) -> Follower:
+    def agent(self, models=(), check=None, **options: object) -> Follower:
         """An agent; another one each time, as after a restart."""
         given = {"interval": 0.0, "load_within": 30.0, "answer_within": 10.0, **options}
         tell = Teller(self.heard, self.metrics, 30)
-        source = StoreSource(self.store.store, self.store.store, "prod", self.folder, say=tell.say)
+        store = self.store.store
+        source = StoreSource(
+            store, store, "prod", self.folder, models=models, check=check, say=tell.say
+        )
         triton = Triton(self.server.http, self.server.grpc)
         return Follower(self.home, source, triton, tell, Options(**given))
 

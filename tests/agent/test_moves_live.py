@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+import threading
 
 import pytest
 
+from builder.agent.tree import release_of
 from builder.agent.triton import Triton
 from builder.errors import InputError, MissingError, WorkFailedError
 from builder.release.layout import blob
+from builder.release.store import ReleaseStore
+from builder.remote.bucket import Limits
 from tests.agent.conftest import running
+from tests.agent.sidecar import wait
 from tests.agent.zoo import Model
 
 pytestmark = pytest.mark.live
@@ -194,13 +200,17 @@ def test_a_file_that_the_store_has_otherwise_refuses_its_release(pod, at_one):
     assert pod.answer("m") == (1, 1)
 
 
-def test_a_store_that_is_away_changes_nothing(pod, at_one):
-    there, away = pod.store.folder / "store", pod.store.folder / "away"
-    there.rename(away)
+def test_a_store_that_is_away_changes_nothing(pod, at_one, monkeypatch):
+    there = at_one._source._asked
+    for name, value in {"ENDPOINT": "http://127.0.0.1:1", "ACCESS_KEY_ID": "x"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+    at_one._source._asked = ReleaseStore("s3://bucket/releases", limits=Limits(1, 2, retries=1))
     at_one.step()
     assert at_one.ready()[0]
+    assert pod.heard.of("failed")[0]["reason"] == "store"
     assert "triton_builder_agent_store_up 0" in pod.metrics.render()
-    away.rename(there)
+    at_one._source._asked = there
     promote(pod, TWO)
     at_one.once()
     assert pod.answer("m") == (2, 2)
@@ -275,3 +285,99 @@ def test_a_folder_that_is_no_release_any_more_is_not_touched(pod, at_one):
         pod.agent().once()
     assert (pod.folder / "m" / "config.pbtxt").is_file()
     assert pod.answer("m") == (1, 1)
+
+
+def test_a_load_that_ends_late_is_undone(pod, at_one):
+    """Without a rehearsal: nothing can call off a load that hangs, and it may end after all."""
+    agent = pod.agent(rehearse=False, load_within=2)
+    promote(pod, {**ONE, "m": Model({2: 2}, start="time.sleep(5)")})
+    with pytest.raises(WorkFailedError, match="was refused"):
+        agent.once()
+    assert pod.heard.of("refused")[0]["reason"] == "hang"
+    assert pod.answer("m") == (1, 1)
+    pod.store.rollback()
+    wait(lambda: pod.triton.index()["m"].get(2) == "READY")
+    wait(lambda: [agent.step(), set(pod.triton.index()["m"].items()) >= {(1, "READY")}][1])
+    agent.once()
+    assert pod.answer("m") == (1, 1)
+    assert pod.answer("e") == (1, 1)
+
+
+def test_what_an_agent_rehearsed_that_was_killed_is_unloaded(pod, at_one):
+    shutil.copytree(pod.folder / "m", pod.folder / "m.rehearsal-x")
+    config = pod.folder / "m.rehearsal-x" / "config.pbtxt"
+    text = config.read_text().replace('name: "m"', 'name: "m.rehearsal-x"')
+    config.unlink()
+    config.write_text(text)
+    pod.triton.load("m.rehearsal-x", 30)
+    agent = pod.agent()
+    agent.once()
+    assert not (pod.folder / "m.rehearsal-x").exists()
+    wait(lambda: "READY" not in pod.triton.index().get("m.rehearsal-x", {}).values())
+
+
+def test_what_nobody_signed_is_refused_where_a_key_is_asked_for(pod, at_one, tmp_path):
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    from builder.release.trust import Trust
+
+    key = tmp_path / "key.pem"
+    public = ec.generate_private_key(ec.SECP256R1()).public_key()
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    key.write_bytes(public.public_bytes(serialization.Encoding.PEM, form))
+    promote(pod, TWO)
+    with pytest.raises(WorkFailedError, match="was refused"):
+        pod.agent(check=Trust(key, None, None).check).once()
+    assert "not signed" in str(pod.heard.of("refused")[0]["text"])
+    assert pod.answer("m") == (1, 1)
+
+
+def test_a_pod_may_serve_some_models_only(pod):
+    release = promote(pod, {**ONE, "other": Model()})
+    agent = pod.agent(models=["e"])
+    agent.once()
+    assert agent.ready() == (True, release)
+    assert sorted(p.name for p in pod.folder.iterdir()) == ["e", "m", "manifest.json"]
+    promote(pod, {**TWO, "other": Model({2: 2})})
+    agent.once()
+    assert pod.answer("e") == (2, 2)
+    assert "other" not in {name.partition(":")[0] for name in pod.loads()}
+
+
+@pytest.mark.parametrize("claims", [2, 3], ids=["good", "bad"])
+def test_where_the_server_stays_away_the_channel_is_followed_all_the_same(
+    installation, folder, store, monkeypatch, claims
+):
+    from builder.agent import follow
+    from tests.agent.conftest import Pod
+
+    monkeypatch.setattr(follow, "GIVEN_UP", 0.0)
+    with running(installation, folder) as server:
+        pod = Pod(folder, store, server)
+        first = promote(pod, ONE)
+        agent = pod.agent()
+        agent.once()
+    second = promote(pod, {**TWO, "m": Model({2: 2}, claims=claims)})
+    agent.step()
+    agent.step()
+    assert release_of(folder) == second
+    assert not agent.ready()[0]
+    with running(installation, folder, preload=True) as server:
+        pod.server = server
+        agent._triton.endpoint = pod.triton.endpoint
+        agent._triton._grpc = server.grpc
+        wait(lambda: [agent.step(), agent.ready()[0]][1])
+        assert agent.ready()[1] == (second if claims == 2 else first)
+        assert pod.answer("e") == ((2, 2) if claims == 2 else (1, 1))
+
+
+def test_a_bug_does_not_end_the_loop(pod, at_one):
+    agent = pod.agent(interval=0.01)
+    agent._source.position = lambda: {}["bug"]
+    thread = threading.Thread(target=agent.run)
+    thread.start()
+    wait(lambda: len(pod.heard.of("bug")) > 1)
+    agent.stop.set()
+    thread.join()
+    assert "KeyError" in str(pod.heard.of("bug")[0]["text"])
