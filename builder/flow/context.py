@@ -13,6 +13,7 @@ from builder.servers import install
 from builder.spec import project as projects
 from builder.store.digests import cache_folder
 from builder.store.store import Store
+from builder.triton.releases import release
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -87,6 +88,7 @@ def context(
     """
     project = projects.load(root)
     target_name, chosen = project.target(target)
+    release(chosen.triton, f"pyproject.toml [tool.triton-builder.targets.{target_name}] triton")
     if chosen.server != "embedded":
         raise MissingError(
             f"server = {chosen.server!r} is not supported yet",

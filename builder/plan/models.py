@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from builder.errors import InputError
@@ -9,6 +10,7 @@ from builder.plan.action import Action
 from builder.plan.draft import ModelPlan, VersionPlan, files_of, path_of, tensors, to_json
 from builder.plan.needs import needs
 from builder.spec.version import number
+from builder.triton.opsets import aim
 
 if TYPE_CHECKING:
     from builder.plan.draft import Draft
@@ -57,6 +59,7 @@ def _onnx_version(draft: Draft, spec: ModelSpec, version: str) -> VersionPlan:
     precision = spec.precision(version, draft.target.device)
     reference = _reference(draft, spec, version)
     params, files, suffix = recipe(draft, spec, version)
+    loads = draft.release.loads
     artifact = draft.add(
         Action(
             id=reference.replace("reference", "export", 1),
@@ -64,8 +67,8 @@ def _onnx_version(draft: Draft, spec: ModelSpec, version: str) -> VersionPlan:
             params={
                 **params,
                 "dims": to_json(spec.dims),
-                "opset": draft.release.opset,
-                "ir_version": draft.release.ir_version,
+                **asdict(aim(loads)),
+                "loads": asdict(loads),
                 "tolerance": to_json(spec.tolerance),
             },
             files=files,
@@ -101,7 +104,8 @@ def _onnx_version(draft: Draft, spec: ModelSpec, version: str) -> VersionPlan:
                 "dims": to_json(spec.dims),
                 "tolerance": layers,
                 "precision": precision,
-                "onnxruntime": draft.release.onnxruntime,
+                "onnxruntime": draft.release.need("onnxruntime"),
+                "loads": asdict(loads),
             },
             inputs={"onnx": artifact, "reference": reference},
             tools=draft.toolchain.of("prove"),

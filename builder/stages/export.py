@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder.errors import BuilderError, InputError, WorkFailedError
 from builder.spec.tolerance import Tolerance
-from builder.stages import goldens
+from builder.stages import goldens, loadable
 from builder.stages.exporting import onnx_graph
 from builder.stages.exporting.kernels import keep_transposes, widen, widen_recent
 from builder.stages.exporting.proof import (
@@ -28,11 +28,12 @@ from builder.stages.exporting.proof import (
     questions,
 )
 from builder.stages.exporting.sizes import dynamic, examples, resized
-from builder.stages.exporting.ways import WAYS, Case, Way
+from builder.stages.exporting.ways import NEWEST_OPSET, WAYS, Case, Way
 from builder.stages.usercode import source
 from builder.stages.usercode.answers import adapter, answers
 from builder.stages.usercode.blame import importable, users_part
 from builder.stages.usercode.signature import Signature
+from builder.triton.opsets import some
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -50,20 +51,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Failure:
-    """A way that did not work: why, the dimensions it fixed if it did, and its traceback."""
+    """A way that did not work: why, the dimensions it fixed if it did, and its traceback.
+
+    Attributes:
+        unloadable: whether it is the target's release that would refuse what it made.
+    """
 
     way: str
     why: str
     fixed: Mapping[str, int] = field(default_factory=dict)
     detail: str = ""
+    unloadable: bool = False
 
 
 class _RefusedError(Exception):
     """A graph that a way made, and that cannot be shipped."""
 
-    def __init__(self, why: str, fixed: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self, why: str, fixed: Mapping[str, int] | None = None, *, unloadable: bool = False
+    ) -> None:
         super().__init__(why)
         self.fixed = fixed or {}
+        self.unloadable = unloadable
 
 
 @dataclass(frozen=True)
@@ -100,7 +109,7 @@ def run(job: Job) -> dict[str, object]:
     Raises:
         InputError: the model fixes a dimension that the spec leaves open, or answers
             with other shapes than the spec's at sizes that the spec allows.
-        WorkFailedError: no way led to a proven file.
+        WorkFailedError: no way led to a proven file that the target's release loads.
     """
     signature = Signature.of(job.params)
     loaded = source.load(job.params, job.project)
@@ -150,13 +159,16 @@ def _attempt(way: Way, work: _Work) -> _Proven:
     params, signature = work.job.params, work.signature
     sizes = work.examples[way.example]
     inputs = resized([golden.inputs for golden in work.goldens], signature, sizes)
-    model = way.export(Case(work.model, inputs, signature, params["opset"], work.scratch))
+    model = _exported(way, Case(work.model, inputs, signature, params["opset"], work.scratch))
     fixed = onnx_graph.specialised(model.graph, signature)
     if fixed := {name: size for name, size in fixed.items() if name in dynamic(signature)}:
         text = ", ".join(f"{name} = {size}" for name, size in fixed.items())
         raise _RefusedError(f"it fixed {text}", fixed)
-    model = _retargeted(model, params["opset"])
+    loads = _loads(params)
+    model = _retargeted(model, params["opset"], loads["opset"])
     onnx_graph.normalise(model, signature, params["ir_version"])
+    if refused := loadable.reasons(model, loads):
+        raise _RefusedError(some(refused), unloadable=True)
     limit = params.get("external_data_above", onnx_graph.EXTERNAL_ABOVE)
     path = onnx_graph.save(model, work.job.out, limit)
     tolerance = Tolerance.model_validate(params.get("tolerance") or {})
@@ -179,8 +191,31 @@ def _attempt(way: Way, work: _Work) -> _Proven:
         raise _RefusedError(str(error), known) from error
 
 
-def _retargeted(model: ir.Model, opset: int) -> ir.Model:
-    """The model at an opset that the release loads; exporters may have made a newer one."""
+def _exported(way: Way, case: Case) -> ir.Model:
+    """What the way makes; at the newest opset if an operator in it is too new for the one wanted.
+
+    Whether the release loads that one is asked afterwards, when there is a graph to name nodes of.
+    """
+    try:
+        return way.export(case)
+    except Exception as error:
+        if type(_root(error)).__name__ != "VersionConverterError" or case.opset >= NEWEST_OPSET:
+            raise
+    return way.export(replace(case, opset=NEWEST_OPSET))
+
+
+def _loads(params: Mapping[str, Any]) -> Mapping[str, int]:
+    """What the release loads; what is written for it, where nothing else is said."""
+    written = {name: params[name] for name in ("opset", "ir_version")}
+    loads: Mapping[str, int] = params.get("loads", written)
+    return loads
+
+
+def _retargeted(model: ir.Model, opset: int, highest: int) -> ir.Model:
+    """The model at the opset wanted, or at the highest that the release loads, if there is a way.
+
+    A model that was made at a newer one, and that no way leads back from, comes as it is.
+    """
     import onnx_ir as ir
 
     made = model.opset_imports.get("", 0)
@@ -188,14 +223,13 @@ def _retargeted(model: ir.Model, opset: int) -> ir.Model:
         return model
     import onnx.version_converter
 
-    try:
-        proto = onnx.version_converter.convert_version(ir.serde.serialize_model(model), opset)
-    except Exception as error:
-        raise _RefusedError(
-            f"it made opset {made}, the release loads {opset}, and there is no way back: "
-            f"{first_line(error)}"
-        ) from error
-    return ir.serde.deserialize_model(proto)
+    for target in dict.fromkeys((opset, min(made, highest))):
+        try:
+            proto = onnx.version_converter.convert_version(ir.serde.serialize_model(model), target)
+        except Exception:  # noqa: BLE001, S112 - it asserts in C++; what stands in the way is told
+            continue
+        return ir.serde.deserialize_model(proto)
+    return model
 
 
 def _examples(
@@ -245,7 +279,8 @@ def _failure(way: Way, error: Exception, loaded: Loaded) -> Failure:
     why = str(error) if mine else first_line(_root(error))
     why = re.sub(r"0x[0-9a-f]+", "0x…", why.replace(str(loaded.place.project), "."))
     detail = "" if mine else users_part(_root(error), loaded.place.path.parent)
-    return Failure(way.name, why, fixed, detail)
+    unloadable = isinstance(error, _RefusedError) and error.unloadable
+    return Failure(way.name, why, fixed, detail, unloadable)
 
 
 def _root(error: BaseException) -> BaseException:
@@ -274,6 +309,17 @@ def _hopeless(work: _Work, failures: Sequence[Failure]) -> Exception:
             fix=f"in {work.loaded.where}, let nothing depend on the size as a number "
             "(`int(shape)`, an `if` on a shape, a constant in `view`), "
             f"or write {size} for `{name}` in the shapes",
+            detail=detail,
+        )
+    if failures and failures[0].unloadable:
+        opset = _loads(work.job.params)["opset"]
+        return WorkFailedError(
+            "the target's Triton release would not load the model",
+            where=work.job.where,
+            found=failures[0].why,
+            expected=f"operators of ONNX itself, of opset {opset} or older",
+            fix=f"write this in other operators in {work.loaded.place.file}, or set a newer "
+            "`triton` for the target: `triton-builder releases --triton` shows what each loads",
             detail=detail,
         )
     return WorkFailedError(

@@ -56,8 +56,48 @@ def test_opset_and_ir_version_are_the_release_s(tmp_path):
     assert older["ir_version"] == 9
 
 
+def test_a_proof_is_told_what_the_release_loads(tmp_path):
+    model(tmp_path)
+    actions = drawn(tmp_path, Target(triton="26.07", device="cpu")).actions
+    for action in ("export linear", "prove linear 1.0"):
+        assert actions[action].params["loads"] == {"opset": 26, "ir_version": 13}
+    written = actions["export linear"].params
+    assert (written["opset"], written["ir_version"]) == (20, 10)
+
+
+def test_a_release_that_loads_no_onnx_is_refused_where_a_model_needs_it(tmp_path):
+    echo(tmp_path)
+    assert "python echo" in drawn(tmp_path, Target(triton="24.02", device="cpu")).actions
+    model(tmp_path)
+    with pytest.raises(InputError, match=r"`onnxruntime` of Triton 24\.02"):
+        drawn(tmp_path, Target(triton="24.02", device="cpu"))
+
+
+def test_a_gpu_that_the_release_does_not_support_is_refused(tmp_path):
+    echo(tmp_path)
+
+    def on(triton, *capabilities):
+        kind = Target(
+            triton=triton, device="gpu", server="remote", compute_capabilities=capabilities
+        )
+        return drawn(tmp_path, kind)
+
+    assert on("24.10", "6.0", "9.0")
+    with pytest.raises(InputError, match=r"of compute capability 6\.0") as caught:
+        on("26.07", "6.0", "9.0", "12.0")
+    assert caught.value.expected == "7.5 or higher"
+    with pytest.raises(InputError, match="not established"):
+        on("24.11", "6.0")
+
+
 def test_a_release_that_is_not_known_is_refused(tmp_path):
     model(tmp_path)
+    with pytest.raises(InputError, match=r"99\.99"):
+        drawn(tmp_path, Target(triton="99.99", device="cpu"))
+
+
+def test_it_is_refused_where_nothing_asks_what_it_is_made_of(tmp_path):
+    echo(tmp_path)
     with pytest.raises(InputError, match=r"99\.99"):
         drawn(tmp_path, Target(triton="99.99", device="cpu"))
 

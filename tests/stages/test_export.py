@@ -110,6 +110,53 @@ def test_outputs_may_be_inputs_constants_and_each_other(tmp_path):
     assert [f.flat[0] for f in found] == [1, 1, 2, 2]
 
 
+ATTENTION = "q = x.unsqueeze(1); return torch.onnx.ops.attention(q, q, q)[0].squeeze(1)"
+"""Through an operator that came with opset 23, here by three rows of a batch."""
+ROWS = {"dtype": "float32", "shape": ["batch", "n", 4]}
+ATTENDING: dict = {
+    "inputs": {"x": ROWS},
+    "outputs": {"y": ROWS},
+    "dims": {"batch": {"min": 1, "max": 8}, "n": {"min": 1, "max": 9}},
+}
+THREE = "[{'x': np.random.rand(2, 3, 4).astype('f4')}]"
+
+
+def test_an_operator_that_is_too_new_for_the_release_is_refused_by_its_node(tmp_path):
+    project(tmp_path, ATTENTION, samples=THREE)
+    with pytest.raises(WorkFailedError) as caught:
+        build(tmp_path, **ATTENDING, loads={"opset": 21, "ir_version": 10})
+    assert "would not load" in caught.value.problem
+    assert caught.value.found.startswith("Attention (node `")
+    assert "opset 23, 21 is loaded" in caught.value.found
+    assert "opset 21" in caught.value.expected
+    assert "releases --triton" in caught.value.fix
+
+
+def test_a_release_that_loads_the_newer_opset_gets_it(tmp_path):
+    project(tmp_path, ATTENTION, samples=THREE)
+    facts, path = build(tmp_path, **ATTENDING, loads={"opset": 23, "ir_version": 11})
+    assert (facts["way"], facts["opset"], facts["ir_version"]) == ("dynamo", 23, 10)
+    assert "Attention" in {node.op_type for node in onnx.load(path).graph.node}
+
+
+def test_what_needs_no_newer_opset_stays_at_the_one_wanted(tmp_path):
+    project(tmp_path, "return torch.nn.functional.gelu(x)")
+    facts, path = build(tmp_path, loads={"opset": 26, "ir_version": 13})
+    assert (facts["opset"], facts["ir_version"]) == (20, 10)
+    before = path.read_bytes()
+    build(tmp_path)
+    assert path.read_bytes() == before
+
+
+def test_an_operator_of_nobody_s_domain_is_refused_by_its_node(tmp_path):
+    twice = "torch.onnx.ops.symbolic('nowhere::Twice', (x,), dtype=x.dtype, shape=x.shape)"
+    project(tmp_path, f"return {twice}")
+    with pytest.raises(WorkFailedError) as caught:
+        build(tmp_path, loads={"opset": 21, "ir_version": 10})
+    assert "nowhere::Twice" in caught.value.found
+    assert "a domain that ONNX Runtime does not know" in caught.value.found
+
+
 def test_opset_and_ir_version_are_those_asked_for(tmp_path):
     project(tmp_path, "return torch.nn.functional.gelu(x)")
     for opset, ir_version in ((18, 8), (20, 10)):

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 TORCHSCRIPT_OPSET = 20
 """The newest opset that the TorchScript exporter writes."""
 
+NEWEST_OPSET = 23
+"""The newest that torch has operators of (`torch.onnx.ops`)."""
+
 
 @dataclass(frozen=True)
 class Case:
