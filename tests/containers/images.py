@@ -113,6 +113,7 @@ def _built(
             engine(
                 "build",
                 "--network=none",
+                "--layers=false",  # nothing stays of the stages
                 f"--build-arg=BASE={base}",
                 *(f"--build-context={name}={path}" for name, path in contexts.items()),
                 f"--tag={image}",
@@ -125,14 +126,11 @@ def _built(
 
 
 def _drop_older(engine: Engine, image: str) -> None:
-    """Images of the same name that earlier states of the checkout made, and the stages of builds;
-    not those in use.
-    """
+    """Images of the same name that earlier states of the checkout made, unless in use."""
     name = image.rpartition(":")[0]
     for other in engine("images", "--format", "{{.Repository}}:{{.Tag}}", name).split():
         if other != image:
             engine.attempt("rmi", other)
-    engine.attempt("image", "prune", "--force")
 
 
 def _contents(folder: Path) -> Iterable[bytes]:
