@@ -289,3 +289,38 @@ def test_a_trace_that_cannot_be_written_is_told_before_the_work(project, run, tm
     done = run("build", "--no-validate", "--trace", str(tmp_path / "file" / "trace.json"), check=2)
     assert "in the way" in done.stderr
     assert "reference echo" not in done.stderr
+
+
+def test_triton_s_releases_are_shown(project, run):
+    done = run("releases", "--triton", check=0)
+    lines = {line.split()[0]: line.split() for line in done.stdout.splitlines()}
+    assert list(lines)[1] == "26.10"
+    assert lines["24.10"] == [
+        *("24.10", "2.51.0", "1.19.2", "21", "10", "10.5.0.18", "12.6.2", "3.10.12", "6.0", "560"),
+        *("embedded", "server"),
+    ]
+    assert lines["24.02"][2] == "?"
+
+
+def test_triton_s_releases_as_json(project, run):
+    rows = json.loads(run("releases", "--triton", "--json", check=0).stdout)["releases"]
+    found = {row["name"]: row for row in rows}
+    assert found["24.10"]["embedded"]
+    assert found["24.10"]["onnx"] == {"opset": 21, "ir_version": 10}
+    assert not found["26.07"]["embedded"]
+    assert found["24.02"]["notes"]["onnxruntime"]
+    assert any("r24.10/build.py" in source for source in found["24.10"]["sources"])
+
+
+def test_triton_s_releases_lie_in_no_store(project, run):
+    done = run("releases", "--triton", "--store", "file:///nowhere", check=2)
+    assert "no store" in done.stderr
+
+
+def test_a_target_whose_release_is_not_known_is_told_so_before_anything_else(project, run):
+    echo(project)
+    pyproject = project / "pyproject.toml"
+    pyproject.write_text(pyproject.read_text().replace("24.10", "99.01"))
+    done = run("plan", check=2)
+    assert "targets.cpu] triton: Triton release 99.01" in done.stderr
+    assert "releases --triton" in done.stderr

@@ -1,4 +1,4 @@
-"""What a release store holds."""
+"""What a release store holds; and, under the same word, Triton's own releases."""
 
 from __future__ import annotations
 
@@ -10,20 +10,41 @@ import click
 from builder.cli.options import json_option
 from builder.cli.printing import print_json
 from builder.cli.stores import release_store, store_option, work
+from builder.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from builder.release.listing import Row
+    from builder.triton.releases import Release
 
 WIDTH = 140
 """Of a table that goes to a file."""
 
+UNKNOWN = "?"
+"""What stands for a fact of a Triton release that is not established."""
+
 
 @click.command("releases")
 @store_option
+@click.option(
+    "--triton", is_flag=True, help="Show NVIDIA's releases of Triton instead, and what is in each."
+)
 @json_option
 @click.pass_obj
-def command(options: dict[str, Any], *, store: str | None, as_json: bool) -> None:
+def command(options: dict[str, Any], *, store: str | None, triton: bool, as_json: bool) -> None:
     """Show releases and channels, the latest first."""
+    if triton:
+        if store:
+            raise InputError(
+                "Triton's own releases lie in no store",
+                where="--store",
+                found=store,
+                expected="--triton alone",
+                fix="leave one of the two out",
+            )
+        _triton(as_json=as_json)
+        return
     from builder.release.listing import listing
 
     where = release_store(options, store)
@@ -67,3 +88,42 @@ def _show(rows: list[Row]) -> None:
             "signed" if row.signed else "",
         )
     Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
+
+
+def _triton(*, as_json: bool) -> None:
+    """What a target's `triton` may be, the latest first."""
+    from builder.servers.install import RELEASES
+    from builder.triton.releases import table
+
+    rows = {row.name: row for row in reversed(list(table().values()))}
+    if as_json:
+        told = [row.as_dict() | {"embedded": row.name in RELEASES} for row in rows.values()]
+        print_json(releases=told)
+        return
+    _show_triton(rows, {*RELEASES})
+
+
+def _show_triton(rows: Mapping[str, Release], embedded: set[str]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    headings = {
+        "server": "server",
+        "onnxruntime": "ONNX Runtime",
+        "opset": "opset",
+        "ir": "IR",
+        "tensorrt": "TensorRT",
+        "cuda": "CUDA",
+        "python": "Python",
+        "compute_capability": "GPUs from",
+        "driver": "driver",
+    }
+    table = Table("triton", *headings.values(), "", box=None)
+    for row in rows.values():
+        facts = {**vars(row), "opset": None, "ir": None}
+        if row.onnx:
+            facts |= {"opset": str(row.onnx.opset), "ir": str(row.onnx.ir_version)}
+        shown = [facts[name] or UNKNOWN for name in headings]
+        table.add_row(row.name, *shown, "embedded server" if row.name in embedded else "")
+    Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
+    print(f"{UNKNOWN}: not established; --json says of each fact where it stands and what is open")
