@@ -189,7 +189,8 @@ async def _download(
             where=where,
             found="other bytes",
             expected=expected,
-            fix="nothing was changed here; remove that object, and publish the release again",
+            fix="nothing was changed here; if triton-builder verify finds the same, remove that "
+            "object and publish the release again",
         )
     raise WorkFailedError(
         "a file of the release is not in the store",

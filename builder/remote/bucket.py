@@ -438,6 +438,12 @@ CREDENTIALS = (
 )
 FOLDER = "see that the folder can be read and written, and that its disk has room"
 NETWORK = "check the network and the endpoint (AWS_ENDPOINT_URL)"
+HTTPS = "use https://, or set AWS_ALLOW_HTTP=true (AZURE_, GOOGLE_)"
+PLAIN = (
+    ("builder error", "its endpoint is not https://", HTTPS),
+    ("response body", "its answers break off", NETWORK),
+)
+"""What errors say, and what that means to whoever reads it."""
 
 
 def _unusable(error: BaseException) -> UnusableError:
@@ -451,9 +457,9 @@ def _unusable(error: BaseException) -> UnusableError:
     if status or code:
         said = ": ".join(filter(None, (code, _tag(error, "Message")))) or f"status {status}"
         return _answered(status, code, said)
-    if "builder error" in brief:
-        fix = "use https://, or set AWS_ALLOW_HTTP=true (AZURE_, GOOGLE_)"
-        return UnusableError("its endpoint is not https://", fix)
+    for sign, reason, fix in PLAIN:
+        if sign in brief:
+            return UnusableError(reason, fix)
     if "error sending request" in brief:
         cause = re.search(r'(?:message|error): "([^"]+)"', debug)
         words = cause[1] if cause else "no answer"
@@ -483,7 +489,7 @@ def _answered(status: str, code: str, said: str) -> UnusableError:
 
 
 def _slow(seconds: float) -> UnusableError:
-    return UnusableError(f"no answer within {seconds:g} s", NETWORK)
+    return UnusableError(f"no answer within {seconds:.3g} s", NETWORK)
 
 
 def _code(error: BaseException) -> str:

@@ -9,6 +9,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from stat import S_ISREG
 from typing import TYPE_CHECKING, Self
 
 from builder.files import remove
@@ -129,13 +130,11 @@ class Arrival:
 
 
 def _opened(path: Path) -> int:
-    """A file that may be there; nothing that leads elsewhere, where others may write too."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-    try:
-        return os.open(path, flags, 0o644)
-    except OSError:
-        remove(path)
-        return os.open(path, flags, 0o644)
+    """A file that may be there; nothing else that lies there, where others may write too."""
+    with suppress(FileNotFoundError):
+        if not S_ISREG(path.lstat().st_mode):
+            remove(path)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
 
 
 class Departure:

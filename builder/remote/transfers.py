@@ -79,7 +79,8 @@ class Transfers:
         Args:
             blobs: what to copy.
             arrived: gets the digests.
-            resume: whether large ones go on where an earlier call was cut off.
+            resume: whether large ones go on where an earlier call was cut off, and those that
+                came wrong are asked for again.
 
         Raises:
             WorkFailedError: the disk here is full.
@@ -87,8 +88,7 @@ class Transfers:
 
         async def one(digest: str, size: int, place: Path) -> None:
             async with self._lane(size):
-                again = resume and size > PART
-                if await self._fetch(digest, size, place, resume=again):
+                if await self._fetch(digest, size, place, resume=resume):
                     arrived.add(digest)
 
         await together(one(*blob) for blob in blobs)
@@ -118,7 +118,7 @@ class Transfers:
 
     async def _fetch(self, digest: str, size: int, place: Path, *, resume: bool) -> bool:
         with disk_errors(place.parent):
-            arrival = Arrival(place, resume=resume)
+            arrival = Arrival(place, resume=resume and size > PART)
             wrong = False
             try:
                 while not arrival.mine():  # noqa: ASYNC110 - another process has it
@@ -133,7 +133,8 @@ class Transfers:
                 if not await self._receive(arrival, digest, size):
                     return False
                 wrong = arrival.size != size or arrival.digest() != digest
-                if wrong and arrival.resumed:  # what was left of another attempt may be to blame
+                if wrong and resume:  # what was left of another attempt, or the line, is to blame
+                    self._moved(-arrival.size)
                     arrival.restart()
                     await self._receive(arrival, digest, size)
                     wrong = arrival.size != size or arrival.digest() != digest
