@@ -199,7 +199,7 @@ RACES = [conflicting, overlapping, the_same, movers, back_and_forth, collections
 @pytest.mark.parametrize("race", RACES)
 def test_a_few_races(url, tmp_path, race, monkeypatch):
     monkeypatch.setattr("builder.release.store.TICK", 0.02)
-    race(url, tmp_path / "built", 6)
+    race(url, tmp_path / "built", 4)
 
 
 @pytest.mark.campaign
@@ -236,6 +236,10 @@ def test_pods_with_one_cache_pull_at_once(url, tmp_path):
 # --- every moment, one after the other -----------------------------------------------------
 
 
+WHILE = 0.02
+"""Seconds that one which waits for the other is given."""
+
+
 class Stepped(ReleaseStore):
     """A store that others see the same of, and that stops before a request until it may go on."""
 
@@ -255,7 +259,7 @@ class Stepped(ReleaseStore):
     async def to_the_stop(self, task):
         """Until it stops, has ended, or waits for the other."""
         stopped = asyncio.ensure_future(self.stopped.wait())
-        await asyncio.wait({task, stopped}, timeout=0.05, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task, stopped}, timeout=WHILE, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
 
 
@@ -267,7 +271,7 @@ async def interleaved(first, second, bucket, one_stop, other_stop):
     tasks.append(asyncio.ensure_future(second(other)))
     await other.to_the_stop(tasks[1])
     one.goes_on.set()
-    await asyncio.wait({tasks[0]}, timeout=0.05)
+    await asyncio.wait({tasks[0]}, timeout=WHILE)
     other.goes_on.set()
     return await asyncio.gather(*tasks, return_exceptions=True)
 
@@ -276,15 +280,7 @@ def collecting(store):
     return collect.collect(store, NOW, grace=NOW)
 
 
-STOPS = range(0, 24, 2)
-
-
-@pytest.mark.parametrize("collection_first", [False, True])
-@pytest.mark.parametrize("one_stop", STOPS)
-def test_a_collection_at_any_moment_of_a_publication(
-    tmp_path, monkeypatch, one_stop, collection_first
-):
-    monkeypatch.setattr("builder.release.store.TICK", 0.005)
+def publications_and_collections(tmp_path, step, *, collection_first):
     old = built(tmp_path / "old", a="1 old", s="1 shared")
     new = built(tmp_path / "new", a="2 new", s="1 shared")
     older = built(tmp_path / "older", b="1 older")
@@ -294,7 +290,7 @@ def test_a_collection_at_any_moment_of_a_publication(
         await move.promote(store, "prod", done.release)
         return done
 
-    for other_stop in range(24):
+    for one_stop, other_stop in itertools.product(range(0, 24, step), range(0, 24, step)):
         store = ReleaseStore("memory:///")
         published(store, old)
         published(store, older)
@@ -308,16 +304,14 @@ def test_a_collection_at_any_moment_of_a_publication(
         asyncio.run(verify.in_store(store, done.release, Trust()))
 
 
-@pytest.mark.parametrize("collection_first", [False, True])
-def test_a_collection_at_any_moment_of_a_promotion(tmp_path, monkeypatch, collection_first):
-    monkeypatch.setattr("builder.release.store.TICK", 0.005)
+def promotions_and_collections(tmp_path, step, *, collection_first):
     old = built(tmp_path / "old", a="1 old")
     release = publish.proven(old).name
 
     def promotion(store):
         return move.promote(store, "prod", release)
 
-    for one_stop, other_stop in itertools.product(range(12), range(12)):
+    for one_stop, other_stop in itertools.product(range(0, 12, step), range(0, 12, step)):
         store = ReleaseStore("memory:///")
         published(store, old)
         works = (collecting, promotion) if collection_first else (promotion, collecting)
@@ -330,3 +324,21 @@ def test_a_collection_at_any_moment_of_a_promotion(tmp_path, monkeypatch, collec
         channel, _ = asyncio.run(store.channel("prod"))
         assert channel.release == release
         asyncio.run(verify.in_store(store, release, Trust()))
+
+
+MOMENTS = [publications_and_collections, promotions_and_collections]
+
+
+@pytest.mark.parametrize("collection_first", [False, True])
+@pytest.mark.parametrize("pair", MOMENTS)
+def test_a_collection_at_many_moments(tmp_path, monkeypatch, pair, collection_first):
+    monkeypatch.setattr("builder.release.store.TICK", 0.005)
+    pair(tmp_path, 2, collection_first=collection_first)
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("collection_first", [False, True])
+@pytest.mark.parametrize("pair", MOMENTS)
+def test_a_collection_at_every_moment(tmp_path, monkeypatch, pair, collection_first):
+    monkeypatch.setattr("builder.release.store.TICK", 0.005)
+    pair(tmp_path, 1, collection_first=collection_first)
