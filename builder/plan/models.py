@@ -105,7 +105,6 @@ def _onnx_version(draft: Draft, spec: ModelSpec, version: str) -> VersionPlan:
                 "tolerance": layers,
                 "precision": precision,
                 "onnxruntime": draft.release.need("onnxruntime"),
-                "loads": asdict(loads),
             },
             inputs={"onnx": artifact, "reference": reference},
             tools=draft.toolchain.of("prove"),

@@ -19,7 +19,7 @@ import numpy as np
 
 from builder.errors import MissingError, WorkFailedError
 from builder.spec.tensor import BATCH, Tensor
-from builder.stages import artifact, goldens, loadable
+from builder.stages import artifact, goldens
 from builder.stages.agreement import words
 from builder.stages.goldens import Golden
 from builder.stages.score import Standard, score
@@ -133,7 +133,6 @@ def _refusal(job: Job, refused: dict[str, str]) -> WorkFailedError:
     release, message = job.params["onnxruntime"], refused["message"]
     if refused["phase"] == "load":
         lower = message.lower()
-        against = _against(job)
         too_new = any(word in lower for word in ("opset", "ir version", "ir_version"))
         return WorkFailedError(
             f"ONNX Runtime {release}, which the target's release ships, refuses the model",
@@ -144,7 +143,6 @@ def _refusal(job: Job, refused: dict[str, str]) -> WorkFailedError:
             if too_new
             else "write the layer in other operators, take another precision, or set a newer "
             "`triton` for the target",
-            detail="\n".join(against) or None,
         )
     return WorkFailedError(
         f"ONNX Runtime {release} cannot run the model on {refused['phase']}",
@@ -154,14 +152,6 @@ def _refusal(job: Job, refused: dict[str, str]) -> WorkFailedError:
         fix="compare the sample's shapes with the spec's dims; a size that the export fixed must "
         "not be a named dimension",
     )
-
-
-def _against(job: Job) -> list[str]:
-    """The nodes that the release table has something against."""
-    import onnx_ir as ir
-
-    loads = job.params.get("loads")
-    return loadable.reasons(ir.load(job.inputs["onnx"] / artifact.FILE), loads) if loads else []
 
 
 def _check_interface(job: Job, facts: dict[str, Any]) -> None:

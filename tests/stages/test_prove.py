@@ -78,7 +78,7 @@ def test_a_disagreement_names_output_sample_bound_and_figure(tmp_path):
 
 @pytest.mark.parametrize("change", ["opset", "ir"])
 def test_a_model_too_new_for_the_release_names_the_release(tmp_path, change):
-    job = layer_job(tmp_path, loads={"opset": 21, "ir_version": 10})
+    job = layer_job(tmp_path)
     graph = graphs.layer()
     if change == "opset":
         graph.opset_import[0].version = 99
@@ -88,7 +88,6 @@ def test_a_model_too_new_for_the_release_names_the_release(tmp_path, change):
     with pytest.raises(WorkFailedError) as caught:
         prove.run(job)
     assert job.params["onnxruntime"] in caught.value.problem
-    assert "is loaded" in (caught.value.detail or "")
     assert "opset" in (caught.value.fix or "")
 
 
