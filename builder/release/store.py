@@ -46,6 +46,9 @@ COLLECTION_LASTS = timedelta(minutes=10)
 
 TICK = 1.0
 
+LAWLESS = "it takes no notice of conditions, so that two at work there would undo each other's"
+OTHERS = "use a store that keeps If-Match and If-None-Match: S3, Google, Azure, Ceph 20 or newer"
+
 FAREWELL = 1.0
 """Seconds for tidying up at a store after something failed, or somebody asked to stop."""
 
@@ -230,6 +233,7 @@ class ReleaseStore:
         await self.ask(self.bucket.create(mark, json.dumps(value).encode()))
         patience = None
         try:
+            await self._check_conditions(mark)
             told = False
             while await self.collecting():
                 if not told:
@@ -244,6 +248,10 @@ class ReleaseStore:
             with suppress(BuilderError, TimeoutError):
                 async with asyncio.timeout(patience):
                     await self.delete([mark])
+
+    async def _check_conditions(self, mark: str) -> None:
+        if not await self.ask(self.bucket.keeps_conditions(mark)):
+            raise self.unusable(UnusableError(LAWLESS, OTHERS))
 
     async def collecting(self) -> bool:
         """Whether a collection is under way."""

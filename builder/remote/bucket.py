@@ -30,6 +30,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote, urlsplit
 
+from builder.remote.tasks import together
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator, Sequence
 
@@ -147,6 +149,8 @@ class Bucket:
         self._obstore = obstore
         self._limits = limits
         self._folder = _folder(url)
+        # what tells states of an object apart: Google minds its own number of each alone
+        self._tagged = "version" if urlsplit(url).scheme == "gs" else "e_tag"
         try:
             self._reads, self._writes = _open(url, limits, create=create)
         except (KeyboardInterrupt, SystemExit):
@@ -174,7 +178,7 @@ class Bucket:
             if result.meta["size"] > most:
                 return None
             content = bytes(await result.bytes_async())
-            return Object(content, _tag_of(result.meta["e_tag"], content, self._folder))
+            return Object(content, self._tag_of(result.meta, content))
 
         found: Object | None = await self._within(self._limits.answer, ask())
         return found
@@ -272,6 +276,27 @@ class Bucket:
         await function(self._writes, *arguments)
         return True
 
+    async def keeps_conditions(self, path: str) -> bool:
+        """Whether the store refuses what it must, unless it fails, which says nothing of that.
+
+        It must not make an object that is there, nor replace one by a tag that it has not.
+
+        Args:
+            path: an object that is there, and is of no use where the answer is no.
+        """
+        if self._folder:
+            return True
+        tag = "0" if self._tagged == "version" else '"0x0"'
+        with suppress(UnusableError):
+            jobs = (self._conditional(path, b"{}", None), self._conditional(path, b"{}", tag))
+            return not any(await together(jobs))
+        return True
+
+    def _tag_of(self, meta: Any, content: bytes) -> str:
+        """The tag of a state of an object: in a folder, where times may repeat, its content's."""
+        tag = None if self._folder else meta[self._tagged]
+        return tag or hashlib.sha256(content).hexdigest()
+
     async def _settled(self, path: str, content: bytes, tag: str | None) -> bool:
         """Puts an object where there is one of this tag, or none; whether it is there then."""
         try:
@@ -293,7 +318,7 @@ class Bucket:
     async def _conditional(self, path: str, content: bytes, tag: str | None) -> bool:
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
-        mode: Any = {"e_tag": tag} if tag else "create"
+        mode: Any = {self._tagged: tag} if tag else "create"
         put = self._obstore.put_async(self._writes, path, content, mode=mode, use_multipart=False)
         try:
             done = await self._within(self._limits.of(len(content)), put)
@@ -396,11 +421,6 @@ def _folder(url: str) -> Path | None:
     """The folder that a URL names, if it names one."""
     parts = urlsplit(url)
     return Path(unquote(parts.path)) if parts.scheme == "file" else None
-
-
-def _tag_of(tag: str | None, content: bytes, folder: Path | None) -> str:
-    """The tag of a state of an object: in a folder, where times may repeat, its content's."""
-    return tag if tag and folder is None else hashlib.sha256(content).hexdigest()
 
 
 @contextmanager
