@@ -189,6 +189,11 @@ class _Reading:
 
 
 def read_settings(root: Path) -> Settings:
+    """`[tool.triton-builder]` of a project, without its specs.
+
+    Raises:
+        InputError: something in it is wrong; SeveralError where more than one thing is.
+    """
     table = _table(root) or {}
     document = Document("pyproject.toml [tool.triton-builder]", table, {})
     try:
