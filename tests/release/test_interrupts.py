@@ -110,6 +110,7 @@ def test_a_pull_that_waits_for_another(proxy, url, project, tmp_path):
     right("-C", project, "publish", "--channel", "prod", "--store", url)
     pull = ("pull", "prod", tmp_path / "pod", "--store", url)
     proxy.faults = [Fault("hang", "/blobs/")]
+    proxy.requests.clear()
     holder = start(*pull)
     until(lambda: any("/blobs/" in request for request in proxy.requests))
     waiter = start(*pull)
