@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -10,6 +11,8 @@ import time
 import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING, Self
+
+import psutil
 
 from builder.servers import ports
 from builder.servers.embedded import EmbeddedServer
@@ -161,5 +164,8 @@ class Kubelet:
             self._stop.wait(0.5)
 
     def crash(self) -> None:
-        """Kills the server."""
-        self.server._server.kill()
+        """Kills the server, if it runs."""
+        process = self.server._server
+        if process is not None:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()

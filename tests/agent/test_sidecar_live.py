@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from builder.agent.triton import Triton
 from builder.servers.endpoint import Endpoint, RefusedError, UnreachableError
 from tests.agent.load import load
 from tests.agent.sidecar import Kubelet, Sidecar, wait
@@ -164,3 +165,56 @@ def test_an_agent_that_is_killed_during_moves_converges(steady, folder, store, t
 @pytest.mark.parametrize("seed", range(5))
 def test_an_agent_that_is_killed_ten_times_over_converges(steady, folder, store, tmp_path, seed):
     kill_and_restart(steady, folder, store, tmp_path, 10, seed)
+
+
+def chaos(kubelet, folder, store, turns, seed):
+    """Channels that move, agents and servers that die, at random; and in the end, peace."""
+    chance = random.Random(seed)  # noqa: S311 - no secret
+    good = [store.publish(ONE), store.publish(TWO)]
+    bad = [
+        store.publish({**TWO, "x": Model(claims=3)}),
+        store.publish({**TWO, "x": Model({2: 1}, start="1 / 0")}),
+    ]
+    store.promote(good[0])
+    sidecar = Sidecar(kubelet, folder, store)
+    try:
+        for _ in range(turns):
+            deed = chance.choice(["good", "good", "bad", "agent", "agent", "server"])
+            if deed == "agent":
+                sidecar.kill()
+                sidecar = Sidecar(kubelet, folder, store)
+            elif deed == "server":
+                kubelet.crash()
+            else:
+                store.promote(chance.choice(good if deed == "good" else bad))
+            time.sleep(chance.uniform(0, 3))
+        wanted = chance.choice(good)
+        store.promote(bad[0])
+        store.promote(wanted)
+        number = good.index(wanted) + 1
+
+        def peace() -> bool:
+            ready = sidecar.get("/readyz") == (200, f"{wanted}\n")
+            return ready and answers(kubelet) == answers(kubelet, "m") == (number, number)
+
+        wait(lambda: sidecar.metrics().get("behind") == 0 and peace())
+        time.sleep(3)  # a move that was under way is over
+        wait(lambda: sidecar.metrics().get('state{state="serving"}') == 1)
+        assert peace()
+        assert answers(kubelet, "same") == (1, 1)
+        ready = {name for name, versions in Triton(kubelet.http, None).index().items()
+                 if "READY" in versions.values()}  # fmt: skip
+        assert ready == {"m", "e", "same"}
+        assert sidecar.stop() == 0
+    finally:
+        sidecar.kill()
+
+
+def test_after_chaos_there_is_peace(kubelet, folder, store):
+    chaos(kubelet, folder, store, 8, seed=3)
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("seed", range(6))
+def test_after_much_chaos_there_is_peace(kubelet, folder, store, seed):
+    chaos(kubelet, folder, store, 30, seed)
