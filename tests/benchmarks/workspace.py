@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import functools
-import json
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from builder.store.digests import cache_folder
 from tests.benchmarks import encoders, generated
@@ -71,9 +70,3 @@ def build_command(root: Path, *options: str) -> list[str]:
 def build(root: Path, cache: Mapping[str, str], *options: str) -> Cost:
     """What one build without the live server costs."""
     return cost(build_command(root, *options), **cache)
-
-
-def built(root: Path, cache: Mapping[str, str]) -> tuple[Cost, list[Any]]:
-    """The same, and the actions that ran."""
-    spent = cost(build_command(root, "--json"), **cache)
-    return spent, json.loads(spent.output)["ran"]
