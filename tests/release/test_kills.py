@@ -41,7 +41,7 @@ def dice():
     return random.Random(seed)  # noqa: S311 - of moments to kill at
 
 
-def write(root, turn):
+def write(root, turn, large=2 * PART):
     """A project whose repository has new versions at each turn: two large files, many small."""
     tree = root / "repository" / "cpu"
     if tree.exists():
@@ -51,7 +51,7 @@ def write(root, turn):
     repository(
         tree,
         {
-            "large": {new: {n: fill.randbytes(2 * PART + 10 * turn) for n in ("one", "two")}},
+            "large": {new: {n: fill.randbytes(large + 10 * turn) for n in ("one", "two")}},
             "small": {new: {f"part{n}": b"%d %d" % (turn, n) * 999 for n in range(30)}},
             "steady": {"1": {"model.onnx": b"always the same"}},
         },
@@ -205,15 +205,47 @@ def first_pulls_killed(url, dice, folder, kills):
             shutil.rmtree(folder / f"cache{turn % 2}")
 
 
+def collections_killed(url, dice, folder, kills):
+    folder.mkdir()
+    store = ReleaseStore(url)
+    publish = ("-C", folder, "publish", "--tree", "--store", url, "--json")
+    gc = ("gc", "--releases", "--window", "0h", "--store", url)
+    write(folder, 1, 1000)
+    begin = time.monotonic()
+    right(*gc)
+    length = 1.5 * (time.monotonic() - begin)
+    done, turn = 0, 0
+    while done < kills:
+        turn += 1
+        release = ""
+        for number in (3 * turn, 3 * turn + 1, 3 * turn + 2):
+            write(folder, number, 1000)
+            release = right(*publish).json["release"]
+        right("promote", release, "prod", "--store", url)
+        done += killed(start(*gc), dice.uniform(0, length))
+        for row in asyncio.run(store.names()):
+            asyncio.run(verify.in_store(store, layout.release_of(row.path), Trust()))
+        asyncio.run(store.delete([layout.COLLECTION]))  # as if ten minutes had gone by
+        write(folder, 3 * turn + 1, 1000)
+        assert right(*publish).json["release"]  # which may have been dropped, or half of it
+        asyncio.run(verify.in_store(store, right(*publish).json["release"], Trust()))
+        right(*gc)
+        assert release == asyncio.run(store.resolve("prod"))
+        asyncio.run(verify.in_store(store, release, Trust()))
+
+
+WORKS = [publications_killed, pulls_killed, first_pulls_killed, collections_killed]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("work", [publications_killed, pulls_killed, first_pulls_killed])
+@pytest.mark.parametrize("work", WORKS)
 def test_killed_at_a_few_moments(url, dice, tmp_path, work):
-    work(url, dice, tmp_path / "project", 5)
+    work(url, dice, tmp_path / "project", 2 if work is collections_killed else 5)
 
 
 @pytest.mark.campaign
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("work", [publications_killed, pulls_killed, first_pulls_killed])
+@pytest.mark.parametrize("work", WORKS)
 def test_killed_at_fifty_moments(url, dice, tmp_path, work):
     work(url, dice, tmp_path / "project", 50)
 
