@@ -94,7 +94,7 @@ class Follower:
         )
         self._position: Position | None = None
         self._trouble: BuilderError | None = None
-        self._tidied = False
+        self._settled = False
         self._looks = Backoff(options.interval)
         self._pulls = Backoff(options.interval)
         self._returns = Backoff(options.interval)
@@ -211,12 +211,17 @@ class Follower:
             self._begin()
 
     def _found_good(self, tree: Tree) -> None:
+        """What has to be done once for what is served, and proven."""
         if self._memory.state.good != tree.release:
             self._memory.remember(good=tree.release)
             self._memory.prove(plans.proofs(self._keeper.version, tree.models))
-        if not self._tidied:  # what an agent left that was killed
-            self._home.tidy()
-            self._tidied = True
+        if not self._settled:
+            self._home.tidy()  # what an agent left that was killed
+            try:
+                self._switch.adopt(tree)
+            except (RefusedReleaseError, UnreachableError) as e:
+                self._tell.say(f"not all is adopted: {e}")
+            self._settled = True
 
     def _wanted(self, position: Position, tree: Tree) -> bool:
         """Whether the channel's release is another one, and to be tried now."""

@@ -58,15 +58,29 @@ def stamp(  # noqa: PLR0913 - both trees, and what is known besides
         if name in left:
             continue
         old = None if name in again else known.get(name)
-        for number, key in model.versions.items():
-            same = old is not None and old.versions.get(number) == key
-            _set(
-                folder / name / str(number),
-                _of(there / name / str(number)) if same else None,
-                fresh,
-            )
         same = old is not None and old.served == model.served
-        _set(folder / name, _of(there / name) if same else None, fresh)
+        own = _of(there / name) if same else None
+        _set(folder / name, fresh if own is None else own)
+        for number, key in model.versions.items():
+            version = f"{name}/{number}"
+            kept = old is not None and old.versions.get(number) == key
+            found = _of(there / version) if kept else None
+            if found is None and own is not None:
+                continue  # adopted: its model's stamp stands for it
+            _set(folder / version, fresh if found is None else found)
+
+
+def adopt(folder: Path, name: str, fresh: int) -> None:
+    """Stamps a model that was loaded before anybody stamped it, but not its versions.
+
+    Triton then takes note of the model's time at the next load, and finds nothing to load.
+    """
+    _set(folder / name, fresh)
+
+
+def stamped(folder: Path, name: str) -> bool:
+    """Whether a model has a stamp."""
+    return _of(folder / name) is not None
 
 
 def _of(folder: Path) -> int | None:
@@ -78,8 +92,8 @@ def _of(folder: Path) -> int | None:
     return seconds - BASE if seconds >= BASE else None
 
 
-def _set(folder: Path, own: int | None, fresh: int) -> None:
-    wanted = (BASE + (fresh if own is None else own)) * SECOND
+def _set(folder: Path, stamp: int) -> None:
+    wanted = (BASE + stamp) * SECOND
     os.utime(folder, ns=(wanted, wanted))
     found = folder.stat().st_mtime_ns
     if found != wanted:

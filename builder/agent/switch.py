@@ -126,6 +126,27 @@ class Switch:
         if failed:
             raise RefusedReleaseError("back", "; ".join(failed))
 
+    def adopt(self, tree: Tree) -> None:
+        """Has Triton take note of the members of ensembles in DIR, which nobody stamped yet.
+
+        They were loaded out of a tree that `pull` made. Without it they would be loaded again, all
+        of them, with the first ensemble that changes.
+
+        Raises:
+            RefusedReleaseError: one does not load, which it need not.
+            UnreachableError: the server is gone.
+        """
+        called = {member for model in tree.models.values() for member in model.members}
+        names = [
+            name
+            for name in plans.order(tree.models, called & tree.models.keys())
+            if not stamps.stamped(tree.folder, name)
+        ]
+        fresh = self._fresh() if names else 0
+        for name in names:
+            stamps.adopt(tree.folder, name, fresh)
+            self._load(name)
+
     def again(self, tree: Tree, models: Collection[str]) -> None:
         """Loads models of the tree in DIR anew, whether the server thinks that it must or not.
 

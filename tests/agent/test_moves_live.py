@@ -129,7 +129,12 @@ def test_what_was_pulled_before_is_taken_over(installation, folder, store):
         agent = pod.agent()
         agent.once()
         assert agent.ready() == (True, release)
-        assert sorted(pod.loads()) == ["e:1", "m:1"]
+        assert pod.server.log().count("INIT m 1") == 1
+        other = Model({2: 1}, steps=(("m", 1),), config="parameters { key: 'k' }\n")
+        promote(pod, {"m": ONE["m"], "e": other})
+        agent.once()
+        assert pod.answer("e") == (2, 1)
+        assert pod.server.log().count("INIT m 1") == 1  # though it was looked at, as a member
         promote(pod, TWO)
         agent.once()
         assert pod.answer("e") == (2, 2)
