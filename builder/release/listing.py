@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from builder.release import layout
+from builder.release.store import decode
 from builder.remote.tasks import together
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from builder.release.channel import Channel
-    from builder.release.store import ReleaseStore
+    from builder.release.store import Release, ReleaseStore
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,13 @@ class Row:
         return {**vars(self), "published": self.published.isoformat(timespec="seconds")}
 
 
+async def _release(store: ReleaseStore, name: str) -> Release | None:
+    content = await store.content(name)
+    if content is None:  # a collection was quicker
+        return None
+    return decode(name, content, f"{store.url}/{layout.manifest(name)}")
+
+
 async def listing(store: ReleaseStore) -> tuple[list[Row], list[Channel]]:
     """Releases, the latest first, and channels."""
     channels = await store.all_channels()
@@ -61,6 +69,7 @@ async def listing(store: ReleaseStore) -> tuple[list[Row], list[Channel]]:
             tuple(c.name for c in channels if c.release == release.name),
             layout.attestation(release.name, layout.SIGNATURE) in paths,
         )
-        for release in await together(store.release(name) for name in times)
+        for release in await together(_release(store, name) for name in times)
+        if release
     ]
     return sorted(found, key=lambda row: row.published, reverse=True), channels

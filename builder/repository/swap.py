@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
+import glob
 import os
 import tempfile
 from contextlib import contextmanager
@@ -173,7 +174,7 @@ def _lock(repository: Path) -> Path:
 
 def sweep(repository: Path) -> None:
     """Removes the trees that killed builds left behind. Called with the claim held."""
-    for folder in repository.parent.glob(f".{repository.name}.new-*"):
+    for folder in repository.parent.glob(f".{glob.escape(repository.name)}.new-*"):
         remove_tree(folder)
 
 

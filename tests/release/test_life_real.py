@@ -2,16 +2,19 @@
 
 import asyncio
 import json
+import os
 import urllib.request
 from datetime import timedelta
 
 import pytest
 
-from builder.release import collect
+from builder.release import collect, layout, publish, pull, tree
 from builder.release.store import ReleaseStore
+from builder.remote.bucket import PART, WIDTH
+from builder.remote.transfers import SMALL
 from builder.servers.embedded import EmbeddedServer
 from tests.release.commands import right, wrong
-from tests.release.trees import files
+from tests.release.trees import files, repository
 
 pytest_plugins = ["tests.stores.ceph", "tests.stores.azurite"]
 pytestmark = pytest.mark.live
@@ -89,6 +92,38 @@ def test_published_promoted_pulled_served_rolled_back_collected(
     assert right("verify", pod, "--json").json["release"] == one["release"]
     right("pull", "prod", tmp_path / "fresh", "--store", url)
     assert files(tmp_path / "fresh") == files(project.first / "repository/cpu")
+
+
+def test_files_of_every_size(url, tmp_path):
+    sizes = {
+        0,
+        1,
+        SMALL - 1,
+        SMALL,
+        SMALL + 1,
+        PART - 1,
+        PART,
+        PART + 1,
+        WIDTH * PART,
+        2 * PART + 1,
+    }
+    contents = {f"f{size}": os.urandom(size) for size in sizes}
+    repository(tmp_path / "built", {"a": {"1": contents}})
+    store = ReleaseStore(url, create=True)
+    release = asyncio.run(publish.publish(tmp_path / "built", store, publish.Options())).release
+    asyncio.run(pull.pull(store, release, tmp_path / "pod", pull.Options()))
+    assert files(tmp_path / "pod") == files(tmp_path / "built")
+
+
+def test_what_a_store_does_not_copy_is_uploaded_again(url, tmp_path, monkeypatch):
+    """As S3 does with more than 5 GiB."""
+    monkeypatch.setattr(tree, "COPIED", PART)
+    repository(tmp_path / "built", {"a": {"1": {"f": b"1", "weights": os.urandom(PART + 1)}}})
+    store, how = ReleaseStore(url, create=True), publish.Options(tree=True)
+    release = asyncio.run(publish.publish(tmp_path / "built", store, how)).release
+    root = f"{layout.tree(release)}/"
+    laid = {r.path.removeprefix(root): r.size for r in asyncio.run(store.list(root))}
+    assert laid == {name: len(content) for name, content in files(tmp_path / "built").items()}
 
 
 class FromStore(EmbeddedServer):

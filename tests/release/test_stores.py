@@ -87,6 +87,22 @@ def test_a_store_that_takes_no_notice_of_conditions_is_refused(server, tmp_path,
     asyncio.run(pull.pull(store, release, tmp_path / "pod", pull.Options()))  # reading needs none
 
 
+@pytest.mark.parametrize("name", ["a b", "ü%41", "x#y", "a+b", "[x]*", "é" * 60])
+def test_folders_of_any_name(tmp_path, name):
+    """Of a store, and of a pod."""
+    one = built(tmp_path / "one", a=b"1")
+    store = ReleaseStore((tmp_path / name / "store").as_uri(), create=True)
+    release = published(store, one)
+    promoted(store, "prod", release)
+    assert (tmp_path / name / "store" / layout.channel("prod")).exists()
+    pods = tmp_path / "pods"
+    other = pods / ".other.new-1"
+    other.mkdir(parents=True)
+    asyncio.run(pull.pull(store, "prod", pods / name, pull.Options()))
+    assert files(pods / name) == files(one)
+    assert other.exists()
+
+
 # --- claims and collections of those that died ---------------------------------------------
 
 
