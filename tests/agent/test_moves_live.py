@@ -130,10 +130,10 @@ def test_what_was_pulled_before_is_taken_over(installation, folder, store):
         agent.once()
         assert agent.ready() == (True, release)
         assert pod.server.log().count("INIT m 1") == 1
-        other = Model({2: 1}, steps=(("m", 1),), config="parameters { key: 'k' }\n")
+        other = Model({3: 1}, steps=(("m", 1),), config="parameters { key: 'k' }\n")
         promote(pod, {"m": ONE["m"], "e": other})
         agent.once()
-        assert pod.answer("e") == (2, 1)
+        assert pod.answer("e") == (3, 1)
         assert pod.server.log().count("INIT m 1") == 1  # though it was looked at, as a member
         promote(pod, TWO)
         agent.once()
