@@ -90,7 +90,8 @@ def command(  # noqa: PLR0913 - the command's options
     if pushed:
         print(f"{pushed.where}:{pushed.tag} is {pushed.digest} ({pushed.layers} layers pushed)")
     if moved:
-        print(f"channel {channel} is at it" + (f", was at {moved.before}" if moved.before else ""))
+        before = f", was at {moved.before}" if moved.before else ""
+        print(f"channel {channel} is at it" + (before if moved.changed else " already"))
 
 
 def _push(repository: Path, target: str, attest: Callable[[Release], dict[str, bytes]]) -> Pushed:

@@ -462,6 +462,7 @@ HTTPS = "use https://, or set AWS_ALLOW_HTTP=true (AZURE_, GOOGLE_)"
 PLAIN = (
     ("builder error", "its endpoint is not https://", HTTPS),
     ("response body", "its answers break off", NETWORK),
+    ("Generic URL error", "its address is none", "correct the address"),
 )
 """What errors say, and what that means to whoever reads it."""
 

@@ -70,7 +70,7 @@ def killed(process, seconds):
 
 
 def publications_killed(url, dice, folder, kills):
-    store = ReleaseStore(url)
+    store = ReleaseStore(url, create=True)
     publish = ("-C", folder, "publish", "--tree", "--channel", "prod", "--store", url)
     folder.mkdir()
     write(folder, 1)
@@ -207,7 +207,7 @@ def first_pulls_killed(url, dice, folder, kills):
 
 def collections_killed(url, dice, folder, kills):
     folder.mkdir()
-    store = ReleaseStore(url)
+    store = ReleaseStore(url, create=True)
     publish = ("-C", folder, "publish", "--tree", "--store", url, "--json")
     gc = ("gc", "--releases", "--window", "0h", "--store", url)
     write(folder, 1, 1000)
