@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Two test processes at once, whole files to each; TESTS= runs them one after another.
+TESTS ?= -n 2 --dist loadfile
 
 .PHONY: build-repo test test-fast test-campaign bench lint serve clean
 
@@ -10,10 +12,10 @@ build-repo: $(READY)
 	$(BIN)/triton-builder build
 
 test: $(READY) lint test-fast
-	$(BIN)/python -m pytest -m "(live or export or slow) and not campaign"
+	$(BIN)/python -m pytest $(TESTS) -m "(live or export or slow) and not campaign"
 
 test-fast: $(READY)
-	$(BIN)/python -m pytest -m "not (live or export or slow or campaign)"
+	$(BIN)/python -m pytest $(TESTS) -m "not (live or export or slow or campaign)"
 
 # Hundreds of kills and races; what `make test` does a short cut of.
 test-campaign: $(READY)
