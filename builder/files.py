@@ -9,7 +9,8 @@ import shutil
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from stat import S_ISREG
+from typing import TYPE_CHECKING, NamedTuple
 
 from builder.errors import InputError, MissingError, WorkFailedError
 
@@ -98,7 +99,7 @@ SMALL = 1 << 16
 
 def sha256(path: Path) -> str:
     """The sha256 of a file's bytes."""
-    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - asked thousands of times
+    with path.open("rb", buffering=0) as file:
         start = file.read(SMALL)
         if len(start) < SMALL:  # most files are: in one go
             return hashlib.sha256(start).hexdigest()
@@ -106,7 +107,47 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def link_or_copy(source: Path, target: Path) -> bool:
+class Seen(NamedTuple):
+    """A file that somebody has looked at.
+
+    Attributes:
+        path: where it lies.
+        status: what `lstat` says of it.
+    """
+
+    path: str
+    status: os.stat_result
+
+    @classmethod
+    def at(cls, path: Path) -> Seen:
+        """The file as it is now."""
+        return cls(str(path), path.lstat())
+
+
+def look(path: str) -> tuple[Seen, str] | None:
+    """A regular file, and the sha256 of its bytes; None where something else lies there.
+
+    Quick: builds ask it of every file of a repository.
+
+    Raises:
+        OSError: there is nothing, or nothing that can be read.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(handle)
+        if not S_ISREG(status.st_mode):
+            return None
+        start = os.read(handle, SMALL)
+        if len(start) == status.st_size:
+            return Seen(path, status), hashlib.sha256(start).hexdigest()
+        os.lseek(handle, 0, os.SEEK_SET)
+        with open(handle, "rb", buffering=0, closefd=False) as file:
+            return Seen(path, status), hashlib.file_digest(file, "sha256").hexdigest()
+    finally:
+        os.close(handle)
+
+
+def link_or_copy(source: Path | str, target: Path) -> bool:
     """A hard link, or a copy where the file system or its limits allow none; whether a link."""
     try:
         return _link(source, target)
@@ -115,7 +156,7 @@ def link_or_copy(source: Path, target: Path) -> bool:
         return _link(source, target)
 
 
-def _link(source: Path, target: Path) -> bool:
+def _link(source: Path | str, target: Path) -> bool:
     try:
         os.link(source, target)
     except OSError as e:

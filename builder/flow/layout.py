@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from builder.errors import BuilderError, WorkFailedError
-from builder.files import disk_errors, remove
+from builder.files import Seen, disk_errors, remove
 from builder.repository import swap
 from builder.repository.tree import Usual, lay
 from builder.store.blobs import DamagedError
@@ -95,8 +95,8 @@ class Layout:
         if self._linked and not self._tree.exists():
             self._tree.mkdir()
             for model, entry in self._asked.items():
-                blobs = self._context.store.blobs
-                self._lay(model, {name: blobs.path(sha) for name, (sha, _) in entry.tree()})
+                path = self._context.store.blobs.path
+                self._lay(model, {name: Seen.at(path(sha)) for name, (sha, _) in entry.tree()})
         self._stack.close()
 
     @cached_property
@@ -119,13 +119,13 @@ class Layout:
             if self._stop.is_set():
                 return
             try:
-                self._lay(model, {name: blobs.checked(sha) for name, (sha, _) in entry.tree()})
+                self._lay(model, {name: blobs.seen(sha) for name, (sha, _) in entry.tree()})
             except (DamagedError, BuilderError, OSError):
                 remove(self._tree / model)
             else:
                 self._laid[model] = entry
 
-    def _lay(self, model: str, files: Mapping[str, Path]) -> None:
+    def _lay(self, model: str, files: Mapping[str, Seen]) -> None:
         with disk_errors(self._tree):
             self._linked &= lay(self._tree / model, files, self._usual)
 
@@ -140,7 +140,7 @@ class Layout:
             files = {}
             for name, (digest, _) in entry.tree():
                 try:
-                    files[name] = store.blobs.checked(digest)
+                    files[name] = store.blobs.seen(digest)
                 except DamagedError as e:
                     damaged.append(e)
             if not damaged:
@@ -148,17 +148,17 @@ class Layout:
         if damaged:
             raise damaged[0]
 
-    def _kept(self, model: str, entry: ModelEntry) -> dict[str, Path]:
+    def _kept(self, model: str, entry: ModelEntry) -> dict[str, Seen]:
         """A model's files as they lie in the repository, if they are what they were."""
         context = self._context
         files = {}
         for name, output in entry.tree():
             place = context.repository / model / name
             if context.store.files.of(place) == output[0] and not place.is_symlink():
-                files[name] = place
+                files[name] = Seen.at(place)
                 continue
             try:
-                files[name] = context.store.file(output)
+                files[name] = Seen.at(context.store.file(output))
             except DamagedError as e:
                 raise WorkFailedError(
                     "a file was changed or removed since it was built",

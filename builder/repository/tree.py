@@ -12,7 +12,7 @@ from pathlib import Path
 from stat import S_IMODE, S_ISDIR
 from typing import TYPE_CHECKING
 
-from builder.files import link_or_copy, remove
+from builder.files import Seen, link_or_copy, remove
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -42,23 +42,23 @@ class Usual:
         return S_ISDIR(stat.st_mode) and own == (self.owner, self.mode, self.device)
 
 
-def lay(folder: Path, files: Mapping[str, Path], usual: Usual) -> bool:
+def lay(folder: Path, files: Mapping[str, Seen], usual: Usual) -> bool:
     """Has a folder hold exactly these files.
 
     Args:
         folder: it need not be there; its parent must.
-        files: where each file lies, by its path in the folder.
+        files: by their paths in the folder.
         usual: what folders are to be like; others are made anew.
 
     Returns:
         whether all are links; some had to be copied where not.
     """
     present = _present(folder, files, usual)
-    linked = [link_or_copy(path, folder / n) for n, path in files.items() if n not in present]
+    linked = [link_or_copy(f.path, folder / n) for n, f in files.items() if n not in present]
     return all(linked)
 
 
-def _present(folder: Path, files: Mapping[str, Path], usual: Usual) -> set[str]:
+def _present(folder: Path, files: Mapping[str, Seen], usual: Usual) -> set[str]:
     """The files that are right already; nothing else is there afterwards."""
     try:
         stat = folder.lstat()
@@ -70,19 +70,17 @@ def _present(folder: Path, files: Mapping[str, Path], usual: Usual) -> set[str]:
     return set()
 
 
-def _right(
-    folder: str, files: Mapping[str, Path], usual: Usual, inside: str = ""
-) -> Iterator[str]:
+def _right(folder: str, files: Mapping[str, Seen], usual: Usual, inside: str = "") -> Iterator[str]:
     """The names of files that are there; everything else is removed on the way."""
     folders = {name[: name.find("/", len(inside))] for name in files if "/" in name[len(inside) :]}
     with os.scandir(f"{folder}/{inside}") as found:
         entries = list(found)
     for entry in entries:
         name, stat = f"{inside}{entry.name}", entry.stat(follow_symlinks=False)
-        if name in files and os.path.samestat(stat, os.lstat(files[name])):
+        if name in files and os.path.samestat(stat, files[name].status):
             yield name
         elif name in folders and usual.fits(stat):
-            within = {n: path for n, path in files.items() if n.startswith(f"{name}/")}
+            within = {n: file for n, file in files.items() if n.startswith(f"{name}/")}
             yield from _right(folder, within, usual, f"{name}/")
         else:
             remove(Path(entry.path))

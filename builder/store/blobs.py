@@ -9,8 +9,10 @@ from stat import S_ISREG
 from typing import TYPE_CHECKING
 
 from builder.files import (
+    Seen,
     disk_errors,
     link_or_copy,
+    look,
     remove,
     sha256,
     sync_file,
@@ -41,7 +43,7 @@ class Blobs:
 
     def path(self, digest: str) -> Path:
         """Where a blob lies, or would."""
-        return Path(f"{self.root}/{digest[:2]}/{digest}")  # asked thousands of times
+        return self.root / digest[:2] / digest
 
     def holds(self, digest: str, size: int) -> bool:
         """Whether a blob of that size is here; its bytes are checked when it leaves."""
@@ -88,17 +90,20 @@ class Blobs:
         Raises:
             DamagedError: it is not what its name says, and dropped; or it is not there.
         """
-        path = self.path(digest)
+        return Path(self.seen(digest).path)
+
+    def seen(self, digest: str) -> Seen:
+        """The same, with the file's status."""
         try:
-            whole = S_ISREG(path.lstat().st_mode) and sha256(path) == digest
+            found = look(f"{self.root}/{digest[:2]}/{digest}")
         except FileNotFoundError:
             raise DamagedError(digest) from None
-        except OSError:  # a bad disk, or no permission
-            whole = False
-        if not whole:
+        except OSError:  # a link, a bad disk, or no permission
+            found = None
+        if found is None or found[1] != digest:
             self.drop(digest)
             raise DamagedError(digest)
-        return path
+        return found[0]
 
     def drop(self, digest: str) -> None:
         """Forgets a blob. Whoever has a link to its file keeps that."""

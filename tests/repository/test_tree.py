@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from builder.files import remove
+from builder.files import Seen, remove
 from builder.repository.tree import Usual, lay
 
 
@@ -21,6 +21,10 @@ def found(folder):
         else p.stat().st_ino
         for p in folder.rglob("*")
     }
+
+
+def seen(files):
+    return {name: Seen.at(path) for name, path in files.items()}
 
 
 @pytest.fixture
@@ -46,7 +50,7 @@ def laid(tmp_path, blobs, usual):
     folder, files = tmp_path / "model", {name: blobs[blob] for name, blob in FILES.items()}
 
     def again():
-        assert lay(folder, files, usual)
+        assert lay(folder, seen(files), usual)
         assert found(folder) == {
             "1": "folder",
             "1/deep": "folder",
@@ -150,7 +154,7 @@ def test_whatever_lay_there_the_folder_holds_what_was_asked(tmp_path, blobs, usu
     folder = tmp_path / "model"
     remove(folder)
     strewn(folder, before, blobs)
-    assert lay(folder, files, usual)
+    assert lay(folder, seen(files), usual)
     laid = {name: ino for name, ino in found(folder).items() if ino != "folder"}
     assert laid == {name: path.stat().st_ino for name, path in files.items()}
     assert all(any(p.iterdir()) for p in folder.rglob("*") if p.is_dir())
@@ -164,10 +168,10 @@ def test_files_of_another_file_system_are_copies_and_said_to_be(tmp_path, usual)
     source = elsewhere / f"triton-builder-{os.getpid()}"
     source.write_text("content")
     try:
-        assert lay(tmp_path / "model", {"file": source}, usual) is False
+        assert lay(tmp_path / "model", seen({"file": source}), usual) is False
         assert (tmp_path / "model" / "file").read_text() == "content"
         source.write_text("another")
-        assert lay(tmp_path / "model", {"file": source}, usual) is False
+        assert lay(tmp_path / "model", seen({"file": source}), usual) is False
         assert (tmp_path / "model" / "file").read_text() == "another"
     finally:
         source.unlink()
