@@ -134,7 +134,7 @@ def test_a_server_that_dies_while_latency_is_measured_is_told(installation, tmp_
     with EmbeddedServer(installation, [zoo.root, folder], verbose=1) as running:
 
         def fatal(case):
-            below = psutil.Process().children(recursive=True)
+            below = psutil.Process(running._process.pid).children(recursive=True)
             next(p for p in below if p.name() == "tritonserver").kill()
             return measured(case)
 
