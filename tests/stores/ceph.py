@@ -75,8 +75,11 @@ rgw_frontends = beast endpoint={host}:{gateway} tcp_nodelay=1
 rgw_data = /ceph
 rgw_crypt_require_ssl = false
 rgw_enable_usage_log = false
+rgw_gc_obj_min_wait = 1
+rgw_gc_processor_period = 3
+rgw_gc_processor_max_time = 3
 """
-"""One monitor, one object store in memory, one gateway; the short intervals make it start fast."""
+"""One monitor, one object store in memory, one gateway; short intervals, to start fast and make room soon."""
 
 
 class Ceph:
