@@ -79,7 +79,7 @@ rgw_gc_obj_min_wait = 1
 rgw_gc_processor_period = 3
 rgw_gc_processor_max_time = 3
 """
-"""One monitor, one object store in memory, one gateway; short intervals, to start fast and make room soon."""
+"""One monitor, one object store in memory, one gateway; short intervals, for speed."""
 
 
 class Ceph:
