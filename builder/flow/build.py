@@ -261,7 +261,7 @@ def _as_it_should_be(context: Context, before: Manifest, manifest: Manifest) -> 
     )
 
 
-def _untouched(tree: Path, manifest: Manifest, digest: Callable[[Path], str]) -> None:
+def _untouched(tree: Path, manifest: Manifest, digest: Callable[[str], str]) -> None:
     """What is proven, or recorded, must be what the manifest says, and nothing else.
 
     Raises:

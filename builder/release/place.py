@@ -99,9 +99,9 @@ class Place:
             return False
         digests = {name: digest for name, (digest, _) in manifest.tree()}
 
-        def seen(path: Path) -> str:
-            name = path.relative_to(self.folder).as_posix()
-            return digests[name] if state.marks.get(name) == mark(path) else "changed"
+        def seen(path: str) -> str:
+            name = Path(path).relative_to(self.folder).as_posix()
+            return digests[name] if state.marks.get(name) == mark(Path(path)) else "changed"
 
         try:
             there = (self.folder / manifests.FILE).read_bytes()

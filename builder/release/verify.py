@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -129,9 +130,9 @@ def in_folder(
     without = sorted(release.manifest.models.keys() - models)
     manifest = release.manifest.only(models) if without else release.manifest
 
-    def digest(path: Path) -> str:
+    def digest(path: str) -> str:
         found = sha256(path)
-        moved(path.stat().st_size)
+        moved(os.stat(path).st_size)  # noqa: PTH116 - as it came
         return found
 
     wrong = swap.differences(folder, manifest, digest)

@@ -149,23 +149,25 @@ def exchange(tree: Path, repository: Path) -> None:
         os.close(handle)
 
 
-def differences(repository: Path, manifest: Manifest, digest: Callable[[Path], str]) -> list[str]:
+def differences(repository: Path, manifest: Manifest, digest: Callable[[str], str]) -> list[str]:
     """Files that are not as the manifest says: changed, missing or added."""
-    expected = dict(manifest.tree())
-    found = set(_files(repository)) - {manifests.FILE}
-    changed = [n for n, (d, _) in expected.items() if n in found and digest(repository / n) != d]
+    expected, root = dict(manifest.tree()), str(repository)
+    found = set(_files(root)) - {manifests.FILE}
+    changed = [n for n, (d, _) in expected.items() if n in found and digest(f"{root}/{n}") != d]
     return sorted([*changed, *(expected.keys() ^ found)])
 
 
-def _files(folder: Path, prefix: str = "") -> Iterator[str]:
+def _files(root: str) -> Iterator[str]:
     """All that lies below a folder and is no folder, by relative path."""
-    with os.scandir(folder / prefix) as found:
-        entries = list(found)
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            yield from _files(folder, f"{prefix}{entry.name}/")
-        else:
-            yield f"{prefix}{entry.name}"
+    todo = [""]
+    while todo:
+        prefix = todo.pop()
+        with os.scandir(f"{root}/{prefix}") as found:
+            for entry in found:
+                if entry.is_dir(follow_symlinks=False):
+                    todo.append(f"{prefix}{entry.name}/")
+                else:
+                    yield f"{prefix}{entry.name}"
 
 
 def _lock(repository: Path) -> Path:

@@ -7,7 +7,7 @@ import json
 import os
 import re
 from dataclasses import asdict
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from builder.files import write_atomically
@@ -16,7 +16,6 @@ from builder.plan.evaluate import Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
 A_KEY = 8
 """Records kept for one key: the same key may have met different discovered reads."""
@@ -32,15 +31,17 @@ class Records:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._name = str(root)
 
     def path(self, key: str) -> Path:
         """Where the records of a key lie, or would."""
-        return self.root / key[:2] / f"{key}.json"
+        return Path(self._file(key))
 
     def of(self, key: str) -> list[Record]:
         """The records of a key, newest first; none where the file is torn or not there."""
         try:
-            return decode(self.path(key).read_bytes(), key)
+            with open(self._file(key), "rb", buffering=0) as file:  # noqa: PTH123 - asked often
+                return decode(file.readall(), key)
         except (OSError, ValueError):
             return []
 
@@ -52,11 +53,14 @@ class Records:
     def used(self, key: str) -> None:
         """Notes that a key was asked for now."""
         with contextlib.suppress(OSError):
-            os.utime(self.path(key))
+            os.utime(self._file(key))
 
     def drop(self, key: str) -> None:
         """Forgets a key."""
         self.path(key).unlink(missing_ok=True)
+
+    def _file(self, key: str) -> str:
+        return f"{self._name}/{key[:2]}/{key}.json"
 
     def __iter__(self) -> Iterator[tuple[str, os.stat_result]]:
         """Every key, with its file's status."""

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -62,7 +63,7 @@ def whole(root):
     manifest = manifests.read(repository)
 
     def digest(path):
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
     return manifest is not None and swap.differences(repository, manifest, digest) == []
 

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -143,9 +144,9 @@ def test_a_models_own_manifest_is_a_file_like_any_other(tmp_path):
     (tmp_path / FILE).write_text("ours")
     entry = ModelEntry("spec", {name: (text, 1) for name, text in files.items()}, {})
     manifest = Manifest("cpu", "24.10", "cpu", {}, {"model": entry})
-    assert swap.differences(tmp_path, manifest, lambda path: path.read_text()) == []
+    assert swap.differences(tmp_path, manifest, lambda path: Path(path).read_text()) == []
     (tmp_path / "model" / "1" / "manifest.json").unlink()
-    assert swap.differences(tmp_path, manifest, lambda path: path.read_text()) == [
+    assert swap.differences(tmp_path, manifest, lambda path: Path(path).read_text()) == [
         "model/1/manifest.json"
     ]
 
