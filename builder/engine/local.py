@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 RUNTIME = "prove"
 """The stage that runs in the target release's own runtime."""
 
+FIRST = "worker 1"
+
 AT_MOST = 2
 """Actions at once for each core: each keeps one busy, but for moments when it waits for a disk."""
 
@@ -39,6 +41,7 @@ class LocalExecutor:
         jobs: how many actions may run at once; no more than `AT_MOST` for each core do.
         runtime: the interpreter with the release's ONNX Runtime; it may still be installing.
         machine: what there is; found out by default.
+        started: an idle worker that is there already, which becomes this executor's.
     """
 
     inputs_here = True
@@ -49,12 +52,13 @@ class LocalExecutor:
         jobs: int,
         runtime: Future[Path] | None = None,
         machine: Machine | None = None,
+        started: Worker | None = None,
     ) -> None:
         self._store = store
         self._runtime = runtime
         self._machine = machine or machines.this()
         self._jobs = min(jobs, AT_MOST * self._machine.cores)
-        self._workers: list[Worker] = []
+        self._workers = [started] if started else []
         self._answers: list[tuple[Order, Answer]] = []
 
     def refuse(self, action: Action) -> BuilderError | None:

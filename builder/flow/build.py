@@ -14,7 +14,7 @@ from builder.files import sha256
 from builder.flow import assemble, hazards
 from builder.flow.layout import Layout
 from builder.flow.verdicts import Verdicts
-from builder.flow.workers import local
+from builder.flow.workers import Workers
 from builder.plan.evaluate import evaluate
 from builder.repository import manifest as manifests
 from builder.repository import swap
@@ -208,16 +208,18 @@ def _run(
     """Does what is missing; meanwhile the new tree is begun, and the server installed."""
 
     def listen(event: Event) -> None:
+        if event.kind == "miss" and not options.cluster:
+            workers.expect()
         if event.kind == "start":
             layout.begin()  # not before: it would keep the first worker waiting
             ran.append(event.action)
         options.on_event(event)
 
     with ExitStack() as stack:
-        workers = local(context, options.jobs, options.say, stack)
+        workers = Workers(context, options.jobs, options.say, stack)
 
         def executor(left: Collection[Action]) -> Executor:
-            return options.cluster(context) if options.cluster else workers(left)
+            return options.cluster(context) if options.cluster else workers.executor(left)
 
         with options.phase("actions"):
             return engine.run(

@@ -10,7 +10,7 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 from builder.errors import BuilderError, WorkFailedError
@@ -76,7 +76,7 @@ class Layout:
         asked = self._asked = {**kept, **built}
         left = dict(asked)
         for model, entry in self._laid.items():
-            if model in asked and list(asked[model].tree()) == list(entry.tree()):
+            if model in asked and _same_files(asked[model], entry):
                 del left[model]
             else:
                 remove(self._tree / model)  # made anew: a server that polls looks at its time
@@ -114,12 +114,12 @@ class Layout:
         for name in os.listdir(self._tree):  # noqa: PTH208 - names are all that is needed
             if name not in before:
                 remove(self._tree / name)
-        blobs = self._context.store.blobs
+        seen = cache(self._context.store.blobs.seen)  # models have files in common
         for model, entry in before.items():
             if self._stop.is_set():
                 return
             try:
-                self._lay(model, {name: blobs.seen(sha) for name, (sha, _) in entry.tree()})
+                self._lay(model, {name: seen(sha) for name, (sha, _) in entry.tree()})
             except (DamagedError, BuilderError, OSError):
                 remove(self._tree / model)
             else:
@@ -166,6 +166,10 @@ class Layout:
                     fix="build everything: triton-builder build",
                 ) from e
         return files
+
+
+def _same_files(one: ModelEntry, other: ModelEntry) -> bool:
+    return one == other or list(one.tree()) == list(other.tree())
 
 
 def _plain(model: str, entry: ModelEntry) -> bool:

@@ -20,7 +20,7 @@ from builder.errors import BuilderError, MissingError, SeveralError, WorkFailedE
 from builder.files import link_or_copy
 from builder.flow import difference
 from builder.flow.context import context as planned
-from builder.flow.workers import local
+from builder.flow.workers import Workers
 from builder.plan.evaluate import evaluate
 from builder.plan.reads import LISTING, counts
 from builder.store.blobs import DamagedError
@@ -203,7 +203,7 @@ def _run(
         on_event(event)
 
     with ExitStack() as stack:
-        executor = local(context, jobs, say, stack)
+        executor = Workers(context, jobs, say, stack).executor
         stack.enter_context(variables(VARIED))
         try:
             records = engine.run(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from builder.engine.local import RUNTIME, LocalExecutor
+from builder.engine.local import FIRST, RUNTIME, LocalExecutor
+from builder.engine.worker import Worker
 from builder.servers import programs
 
 if TYPE_CHECKING:
@@ -16,10 +17,8 @@ if TYPE_CHECKING:
     from builder.plan.action import Action
 
 
-def local(
-    context: Context, jobs: int, say: Callable[[str], None], stack: ExitStack
-) -> Callable[[Collection[Action]], LocalExecutor]:
-    """What makes an executor for the actions that are no hits.
+class Workers:
+    """Makes what runs the actions that are no hits.
 
     Args:
         context: the project, and the store of the results.
@@ -28,12 +27,33 @@ def local(
         stack: when it is left, an installation that is still going on is stopped.
     """
 
-    def make(left: Collection[Action]) -> LocalExecutor:
+    def __init__(
+        self, context: Context, jobs: int, say: Callable[[str], None], stack: ExitStack
+    ) -> None:
+        self._context = context
+        self._jobs = jobs
+        self._say = say
+        self._stack = stack
+        self._first: Worker | None = None
+        self._expected = False
+
+    def expect(self) -> None:
+        """There is a miss: the first worker starts while the other actions are decided on."""
+        if not self._expected:
+            self._expected = True
+            self._first = Worker(self._context.store, FIRST)
+            self._stack.callback(self._leave)
+
+    def executor(self, left: Collection[Action]) -> LocalExecutor:
+        """An executor for the actions that are no hits."""
         runtime = None
         if any(action.stage == RUNTIME for action in left):
-            pool = stack.enter_context(ThreadPoolExecutor(1))
-            stack.callback(programs.stop)  # before the pool waits for its thread
-            runtime = pool.submit(lambda: context.install(say).runtime)
-        return LocalExecutor(context.store, jobs, runtime)
+            pool = self._stack.enter_context(ThreadPoolExecutor(1))
+            self._stack.callback(programs.stop)  # before the pool waits for its thread
+            runtime = pool.submit(lambda: self._context.install(self._say).runtime)
+        started, self._first = self._first, None
+        return LocalExecutor(self._context.store, self._jobs, runtime, started=started)
 
-    return make
+    def _leave(self) -> None:
+        if self._first:
+            self._first.stop()

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from importlib.resources import files
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from builder.report.contents import cosine, milliseconds, rate, size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from markupsafe import Markup
 
     from builder.report.contents import BuildReport, ModelReport, VersionReport
+    from builder.report.plots import Span
+
+    Row = tuple[ModelReport, VersionReport]
 
 TEMPLATE = "page.html.j2"
 
 DRAWN = 60
 """Rows of a plot at most; what is drawn of a thousand is what somebody would look for."""
-
-T = TypeVar("T")
 
 
 def page(report: BuildReport) -> str:
@@ -50,49 +51,46 @@ def _plots(report: BuildReport) -> Mapping[str, Markup]:
     """Those plots that have something to show, by name."""
     from builder.report import plots
 
-    rows = report.rows
-    sizes = [
-        plots.Bar(_label(m, v), v.size, _share(m, v), _series(m, v))
-        for m, v in rows
-        if v.size and not m.ensemble
-    ]
-    agreement = [
-        plots.Bar(_label(m, v), v.agrees["cosine"], cosine(v.agrees["cosine"]), _series(m, v))
-        for m, v in rows
-        if "cosine" in v.agrees
-    ]
-    latency = [
-        plots.Span(
-            _label(m, v),
-            v.latency["p50_ms"],
-            v.latency["p99_ms"],
-            f"{milliseconds(v.latency['p50_ms'])} / {milliseconds(v.latency['p99_ms'])}",
-            _series(m, v),
-            v.slo_p99_ms,
-        )
-        for m, v in rows
-        if "p50_ms" in v.latency
-    ]
     drawn = {}
-    if sizes:
-        some, which = _most(sizes, lambda bar: -bar.value, "largest")
-        drawn["sizes"] = plots.bars(f"Size of each version{which}", some)
-    if agreement:
-        some, which = _most(agreement, lambda bar: bar.value, "least")
-        drawn["agreement"] = plots.nearness(f"Least cosine to the goldens{which}", some)
-    if latency:
-        slow, which = _most(latency, lambda span: -span.high, "slowest")
+    sized = [(m, v) for m, v in report.rows if v.size and not m.ensemble]
+    if sized:
+        some, which = _most(sized, lambda v: -v.size, "largest")
+        bars = [plots.Bar(_label(m, v), v.size, _share(m, v), _series(m, v)) for m, v in some]
+        drawn["sizes"] = plots.bars(f"Size of each version{which}", bars)
+    agreeing = [(m, v) for m, v in report.rows if "cosine" in v.agrees]
+    if agreeing:
+        some, which = _most(agreeing, lambda v: v.agrees["cosine"], "least")
+        bars = [
+            plots.Bar(_label(m, v), v.agrees["cosine"], cosine(v.agrees["cosine"]), _series(m, v))
+            for m, v in some
+        ]
+        drawn["agreement"] = plots.nearness(f"Least cosine to the goldens{which}", bars)
+    timed = [(m, v) for m, v in report.rows if "p50_ms" in v.latency]
+    if timed:
+        some, which = _most(timed, lambda v: -v.latency["p99_ms"], "slowest")
         title = f"Latency of lone requests, p50 to p99{which}"
-        drawn["latency"] = plots.spans(title, slow, "ms")
+        drawn["latency"] = plots.spans(title, [_span(m, v) for m, v in some], "ms")
     return drawn
 
 
-def _most(rows: list[T], order: Callable[[T], float], word: str) -> tuple[list[T], str]:
+def _most(
+    rows: Sequence[Row], order: Callable[[VersionReport], float], word: str
+) -> tuple[Sequence[Row], str]:
     """The rows that a plot has room for, in their own order, and what the title says of them."""
     if len(rows) <= DRAWN:
         return rows, ""
-    chosen = {id(row) for row in sorted(rows, key=order)[:DRAWN]}
-    return [row for row in rows if id(row) in chosen], f", the {DRAWN} {word} of {len(rows)}"
+    chosen = {id(version) for _, version in sorted(rows, key=lambda row: order(row[1]))[:DRAWN]}
+    some = [row for row in rows if id(row[1]) in chosen]
+    return some, f", the {DRAWN} {word} of {len(rows)}"
+
+
+def _span(model: ModelReport, version: VersionReport) -> Span:
+    from builder.report import plots
+
+    low, high = version.latency["p50_ms"], version.latency["p99_ms"]
+    text = f"{milliseconds(low)} / {milliseconds(high)}"
+    slo = version.slo_p99_ms
+    return plots.Span(_label(model, version), low, high, text, _series(model, version), slo)
 
 
 def _label(model: ModelReport, version: VersionReport) -> str:

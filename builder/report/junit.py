@@ -6,6 +6,7 @@ Written as text: of a thousand versions a tree of elements takes as long as the 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -86,11 +87,16 @@ def _case(name: str, finding: Finding) -> Iterator[str]:
 
 
 def _attributes(**values: object) -> str:
-    return "".join([f' {n}="{_text(value).translate(_KEPT)}"' for n, value in values.items()])
+    return "".join([f' {n}="{_attribute(str(value))}"' for n, value in values.items()])
 
 
-def _text(value: object) -> str:
-    text = str(value)
+@lru_cache(4096)
+def _attribute(text: str) -> str:
+    """A value in quotes. Of a thousand versions most say the same."""
+    return _text(text).translate(_KEPT)
+
+
+def _text(text: str) -> str:
     if text.isalnum():
         return text
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text).translate(_ESCAPES)

@@ -70,17 +70,26 @@ def _present(folder: Path, files: Mapping[str, Seen], usual: Usual) -> set[str]:
     return set()
 
 
-def _right(folder: str, files: Mapping[str, Seen], usual: Usual, inside: str = "") -> Iterator[str]:
+def _right(root: str, files: Mapping[str, Seen], usual: Usual) -> Iterator[str]:
     """The names of files that are there; everything else is removed on the way."""
-    folders = {name[: name.find("/", len(inside))] for name in files if "/" in name[len(inside) :]}
-    with os.scandir(f"{folder}/{inside}") as found:
-        entries = list(found)
-    for entry in entries:
-        name, stat = f"{inside}{entry.name}", entry.stat(follow_symlinks=False)
-        if name in files and os.path.samestat(stat, files[name].status):
-            yield name
-        elif name in folders and usual.fits(stat):
-            within = {n: file for n, file in files.items() if n.startswith(f"{name}/")}
-            yield from _right(folder, within, usual, f"{name}/")
-        else:
-            remove(Path(entry.path))
+    wanted: dict[str, dict[str, Seen]] = {"": {}}
+    for name, file in files.items():
+        inside = name[: name.rfind("/") + 1]
+        wanted.setdefault(inside, {})[name] = file
+        while inside := inside[: inside.rfind("/", 0, -1) + 1]:
+            wanted.setdefault(inside, {})
+    todo = [""]
+    while todo:
+        inside = todo.pop()
+        expected = wanted[inside]
+        with os.scandir(f"{root}/{inside}") as found:
+            entries = list(found)
+        for entry in entries:
+            name, stat = inside + entry.name, entry.stat(follow_symlinks=False)
+            right = expected.get(name)
+            if right and os.path.samestat(stat, right.status):
+                yield name
+            elif f"{name}/" in wanted and usual.fits(stat):
+                todo.append(f"{name}/")
+            else:
+                remove(Path(entry.path))
