@@ -288,17 +288,16 @@ def _validate(
     say: Callable[[str], None],
 ) -> list[Verdict]:
     """Puts models before a live server: all of them in one start."""
+    from builder.flow.serving import serving
     from builder.flow.subjects import subjects
-    from builder.servers.embedded import EmbeddedServer
     from builder.validation.live import validate
     from builder.validation.probes import probes
 
     under_test = subjects(context, records, tree, names)
-    installation = context.install(say)
     with context.store.scratch() as scratch:
         probes(scratch)
         say(f"validating {len(names)} model{'s' if names[1:] else ''} on a live server")
-        with EmbeddedServer(installation, [tree, scratch], explicit=True, verbose=1) as server:
+        with serving(context, [tree, scratch], say) as server:
             return validate(server, under_test, say=say)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from builder.engine import observed
-from builder.errors import InputError, MissingError
+from builder.errors import InputError
 from builder.plan.graph import graph
 from builder.servers import install
 from builder.spec import project as projects
@@ -89,14 +89,6 @@ def context(
     project = projects.load(root)
     target_name, chosen = project.target(target)
     release(chosen.triton, f"pyproject.toml [tool.triton-builder.targets.{target_name}] triton")
-    if chosen.server != "embedded":
-        raise MissingError(
-            f"server = {chosen.server!r} is not supported yet",
-            where=f"pyproject.toml [tool.triton-builder.targets.{target_name}]",
-            found=chosen.server,
-            expected="embedded",
-            fix="build a target with server = 'embedded'",
-        )
     wanted = project.closure(names)
     runtime = install.identity(chosen.triton)
     toolchain = observed.toolchain(project, runtime)

@@ -12,7 +12,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import TYPE_CHECKING, Self
 
-from builder.files import remove
+from builder.files import remove, start_writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,8 +102,11 @@ class Arrival:
         self.size += len(piece)
 
     def _write(self, piece: memoryview) -> None:
+        begin, size = self.size, len(piece)
         while piece:
             piece = piece[os.write(self._file, piece) :]
+        if size >= CHUNK // 8:
+            start_writing(self._file, begin, size)
 
     def digest(self) -> str:
         """The sha256 of all bytes so far."""

@@ -15,6 +15,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from builder.files import disk_errors
+from builder.remote import memory
 from builder.remote.bucket import PART, WIDTH, UnusableError
 from builder.remote.ends import Arrival, Departure, SourceError
 from builder.remote.tasks import end, to_its_end, together
@@ -91,7 +92,8 @@ class Transfers:
                 if await self._fetch(digest, size, place, resume=resume):
                     arrived.add(digest)
 
-        await together(one(*blob) for blob in blobs)
+        with memory.kept():
+            await together(one(*blob) for blob in blobs)
 
     async def give(self, blobs: Iterable[tuple[str, Path]]) -> int:
         """Copies blobs (digest, file) there that are not there.
@@ -102,7 +104,8 @@ class Transfers:
         Raises:
             SourceError: a file is not what its name says.
         """
-        return sum(await together(self._push(*blob) for blob in blobs))
+        with memory.kept():
+            return sum(await together(self._push(*blob) for blob in blobs))
 
     async def push(self, key: str, record: bytes, blobs: Iterable[tuple[str, Path]]) -> None:
         """Copies blobs (digest, file) there that are not there, and only then the record.

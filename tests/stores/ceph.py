@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 from filelock import FileLock
 
@@ -157,6 +158,13 @@ class Ceph:
         self._init.communicate()
         if self._gateway:
             self._gateway.wait()
+
+    def cpu(self) -> float:
+        """Seconds of processor time that all of its processes have taken so far."""
+        gateway = [psutil.Process(_child(self._gateway))] if self._gateway else []
+        inside = psutil.Process(self._target).children(recursive=True)
+        times = [process.cpu_times() for process in (*gateway, *inside)]
+        return sum(t.user + t.system for t in times)
 
     def bucket(self) -> str:
         """Makes a bucket, and gives its name."""
