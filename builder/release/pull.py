@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from builder.errors import WorkFailedError
-from builder.files import link_or_copy, remove, sha256, write_atomically
+from builder.files import link_or_copy, remove, sha256, sync_file, write_atomically
 from builder.release import layout
 from builder.release.place import Place, disks
 from builder.remote.bucket import UnusableError
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 HASHERS = 2
 """Files hashed at the same time."""
+
+SYNCS = 8
+"""Files synced at the same time: the disk does several in one go."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,7 @@ async def stage(  # noqa: PLR0913 - all that a tree is made of
     options.moved(sum(size for digest, size in sizes.items() if digest in here))
     missing = {digest: size for digest, size in sizes.items() if digest not in here}
     await _download(store, place, missing, files, options.moved)
+    await to_its_end(_sync, [place.blob(digest) for digest in sizes.keys() - known.keys()])
     await to_its_end(_lay_out, place, files, known, tree)
     write_atomically(tree / manifests.FILE, release.content)
     return sum(missing.values())
@@ -173,7 +177,7 @@ async def _download(
     transfers = Transfers(store.bucket, moved)
     wanted = [(digest, size, place.blob(digest)) for digest, size in missing.items()]
     try:
-        await transfers.fetch(wanted, arrived, resume=True)
+        await transfers.fetch(wanted, arrived, resume=True, durable=False)
     except UnusableError as e:
         raise store.unusable(e) from e
     lost = missing.keys() - arrived
@@ -198,6 +202,13 @@ async def _download(
         expected=expected,
         fix="nothing was changed here; publish the release again where it was built",
     )
+
+
+def _sync(files: Collection[Path]) -> None:
+    """Has files on the disk: those that came, and those that a pull left that was cut off."""
+    with ThreadPoolExecutor(SYNCS, "sync") as pool:
+        for _ in pool.map(sync_file, files):
+            pass
 
 
 def _lay_out(

@@ -19,9 +19,32 @@ if TYPE_CHECKING:
 
 CHUNK = 8 << 20
 
+START = 128 << 10
+"""Bytes that the system is told to bring to the disk as soon as they are written."""
+
 
 class SourceError(Exception):
     """A file to be pushed has gone, or is not what its name says."""
+
+
+def arrive(place: Path, content: memoryview, digest: str, *, durable: bool) -> bool:
+    """Gives a blob of one piece its place, if it has the digest; whether it has.
+
+    Args:
+        place: where it belongs.
+        content: all of it.
+        digest: the sha256 that it must have.
+        durable: have it on the disk before it gets its place; else the system is told to begin.
+    """
+    if hashlib.sha256(content).hexdigest() != digest:
+        return False
+    arrival = Arrival(place)
+    try:
+        arrival.take(content)
+        arrival.keep(durable=durable)
+    finally:
+        arrival.discard()
+    return True
 
 
 class Arrival:
@@ -105,16 +128,26 @@ class Arrival:
         begin, size = self.size, len(piece)
         while piece:
             piece = piece[os.write(self._file, piece) :]
-        if size >= CHUNK // 8:
+        if size >= START:
             start_writing(self._file, begin, size)
+
+    def take(self, content: memoryview) -> None:
+        """Writes bytes whose digest somebody knows already."""
+        self._write(content)
+        self.size += len(content)
 
     def digest(self) -> str:
         """The sha256 of all bytes so far."""
         return self._hash.hexdigest()
 
-    def keep(self) -> None:
-        """Gives the file its place, with all of its bytes on the disk."""
-        os.fsync(self._file)
+    def keep(self, *, durable: bool = True) -> None:
+        """Gives the file its place.
+
+        Args:
+            durable: with all of its bytes on the disk.
+        """
+        if durable:
+            os.fsync(self._file)
         os.fchmod(self._file, 0o444)
         self._name.replace(self._place)
 

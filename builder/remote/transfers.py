@@ -12,12 +12,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING
 
 from builder.files import disk_errors
 from builder.remote import memory
 from builder.remote.bucket import PART, WIDTH, UnusableError
-from builder.remote.ends import Arrival, Departure, SourceError
+from builder.remote.ends import Arrival, Departure, SourceError, arrive
 from builder.remote.tasks import end, to_its_end, together
 
 if TYPE_CHECKING:
@@ -73,7 +74,12 @@ class Transfers:
         await together(one(key) for key in keys)
 
     async def fetch(
-        self, blobs: Iterable[tuple[str, int, Path]], arrived: set[str], *, resume: bool = False
+        self,
+        blobs: Iterable[tuple[str, int, Path]],
+        arrived: set[str],
+        *,
+        resume: bool = False,
+        durable: bool = True,
     ) -> None:
         """Copies blobs (digest, size, place) here, and adds the digests of those that came whole.
 
@@ -82,6 +88,8 @@ class Transfers:
             arrived: gets the digests.
             resume: whether large ones go on where an earlier call was cut off, and those that
                 came wrong are asked for again.
+            durable: whether each is on the disk when it has its place. Where not, whoever asks
+                sees to that before anybody relies on it: many at once take less time.
 
         Raises:
             WorkFailedError: the disk here is full.
@@ -89,7 +97,8 @@ class Transfers:
 
         async def one(digest: str, size: int, place: Path) -> None:
             async with self._lane(size):
-                if await self._fetch(digest, size, place, resume=resume):
+                take = self._fetch_small if size <= PART else self._fetch_large
+                if await take(digest, size, place, again=resume, durable=durable):
                     arrived.add(digest)
 
         with memory.kept():
@@ -119,9 +128,28 @@ class Transfers:
     def _lane(self, size: int) -> asyncio.Semaphore:
         return self._many if size <= SMALL else self._some if size <= PART else self._one
 
-    async def _fetch(self, digest: str, size: int, place: Path, *, resume: bool) -> bool:
+    async def _fetch_small(
+        self, digest: str, size: int, place: Path, *, again: bool, durable: bool
+    ) -> bool:
+        """A blob of one part; asked for once more where it came wrong, and `again`."""
+        for _ in range(2 if again else 1):
+            part = await self._bucket.part(blob_path(digest), 0, size) if size else memoryview(b"")
+            if part is None:
+                return False
+            with disk_errors(place.parent):
+                if await to_its_end(partial(arrive, place, part, digest, durable=durable)):
+                    self._moved(size)
+                    self.corrupt.discard(digest)
+                    return True
+        self.corrupt.add(digest)
+        return False
+
+    async def _fetch_large(
+        self, digest: str, size: int, place: Path, *, again: bool, durable: bool
+    ) -> bool:
+        """A blob of several parts; goes on where an earlier one was cut off, where `again`."""
         with disk_errors(place.parent):
-            arrival = Arrival(place, resume=resume and size > PART)
+            arrival = Arrival(place, resume=again)
             wrong = False
             try:
                 while not arrival.mine():  # noqa: ASYNC110 - another process has it
@@ -136,7 +164,7 @@ class Transfers:
                 if not await self._receive(arrival, digest, size):
                     return False
                 wrong = arrival.size != size or arrival.digest() != digest
-                if wrong and resume:  # what was left of another attempt, or the line, is to blame
+                if wrong and again:  # what was left of another attempt, or the line, is to blame
                     self._moved(-arrival.size)
                     arrival.restart()
                     await self._receive(arrival, digest, size)
@@ -144,7 +172,7 @@ class Transfers:
                 if wrong:
                     self.corrupt.add(digest)
                     return False
-                await to_its_end(arrival.keep)
+                await to_its_end(partial(arrival.keep, durable=durable))
             finally:
                 arrival.discard(wrong=wrong)
         self.corrupt.discard(digest)
