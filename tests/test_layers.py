@@ -35,6 +35,7 @@ HEAVY = {
     "onnx",
     "onnxruntime",
     "tensorrt",
+    "tensorrt_rtx",
     "polygraphy",
     "tritonclient",
     "ray",

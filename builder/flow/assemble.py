@@ -42,6 +42,8 @@ def manifest(context: Context, models: Mapping[str, ModelEntry]) -> Manifest:
     """The manifest of a repository with these models, and nothing that varies by run."""
     tools: dict[str, str] = {"triton-builder": __version__}
     for action in context.graph.actions.values():
+        if action.stage == "preflight":
+            continue  # it makes nothing: a release is the same whatever asked before it
         tools |= {n: v for n, v in action.tools.items() if n != "builder"}
     tools |= {f"server {name}": version for name, version in context.runtime.items()}
     return Manifest(
@@ -65,7 +67,8 @@ def _members(context: Context, name: str) -> list[str]:
 def _version(
     plan: VersionPlan, records: Mapping[str, Record], keep: tuple[str, int]
 ) -> VersionEntry:
-    files: Outputs = dict(records[plan.artifact].outputs) if plan.artifact else {KEEP: keep}
+    laid = {n: out for id_ in plan.laid for n, out in records[id_].outputs.items()}
+    files: Outputs = laid if plan.laid else {KEEP: keep}
     made = [records[id_] for id_ in lineage(plan, records)]
     recipe = {k: str(r.facts[k]) for r in made for k in ("way", "recipe") if r.facts.get(k)}
     notes = [str(r.facts["note"]) for r in made if r.facts.get("note")]

@@ -31,6 +31,7 @@ class VersionPlan:
         artifact: what lies in the version folder; None for an ensemble.
         reference: its goldens.
         proof: its proof in the release's own runtime; None where there is none to run.
+        compiled: what lies in the version folder in the artifact's place, if anything does.
     """
 
     version: str
@@ -38,6 +39,12 @@ class VersionPlan:
     artifact: str | None
     reference: str
     proof: str | None
+    compiled: tuple[str, ...] = ()
+
+    @property
+    def laid(self) -> tuple[str, ...]:
+        """The actions whose files lie in the version folder."""
+        return self.compiled or ((self.artifact,) if self.artifact else ())
 
     @property
     def number(self) -> int:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from builder.errors import InputError
+from builder.plan import gpu
 from builder.plan.action import Action
 from builder.plan.draft import ModelPlan, VersionPlan, files_of, path_of, tensors, to_json
 from builder.plan.needs import needs
@@ -24,19 +25,20 @@ def plan(draft: Draft, spec: ModelSpec) -> ModelPlan:
     Raises:
         InputError: the target has no format for it.
     """
-    wanted = "python" if spec.format == "python" else "onnx"
-    if wanted not in draft.target.formats:
+    possible = ("python",) if spec.format == "python" else ("onnx", "tensorrt")
+    if not any(format_ in draft.target.formats for format_ in possible):
         raise InputError(
             f"target has no format for {spec.name}",
             where=draft.project.documents[spec.name].where(),
             found=", ".join(draft.target.formats),
-            expected=wanted,
-            fix=f'add "{wanted}" to the target\'s formats',
+            expected=possible[0],
+            fix=f'add "{possible[0]}" to the target\'s formats',
         )
-    make = _python_version if wanted == "python" else _onnx_version
+    make = _python_version if spec.format == "python" else _onnx_version
     versions = tuple(make(draft, spec, version) for version in spec.served)
     layers = {v: (spec.tolerance, spec.versions[v].tolerance) for v in spec.served}
-    config = draft.config(spec.name, _serving(spec, draft.target), versions, layers)
+    params = _serving(spec, draft.target) | gpu.serving(draft.target, spec)
+    config = draft.config(spec.name, params, versions, layers)
     return ModelPlan(spec.name, versions, config, _heldout(draft, spec))
 
 
@@ -81,18 +83,19 @@ def _onnx_version(draft: Draft, spec: ModelSpec, version: str) -> VersionPlan:
     layers = [to_json(spec.tolerance), to_json(spec.versions[version].tolerance)]
     shapes = tensors(spec)
     if precision != "fp32":
+        stage = gpu.INT8 if precision == "int8" and draft.target.device == "gpu" else precision
         artifact = draft.add(
             Action(
-                id=f"{precision} {spec.name} {version}",
-                stage=precision,
+                id=f"{stage} {spec.name} {version}",
+                stage=stage,
                 params={
                     **shapes,
                     "recipe": spec.versions[version].recipe,
                     "tolerance": layers,
                 },
                 inputs={"onnx": artifact, "reference": reference},
-                tools=draft.toolchain.of(precision),
-                needs=needs(precision, spec.build.memory),
+                tools=draft.toolchain.of(stage),
+                needs=needs(stage, spec.build.memory),
             )
         )
     proof = draft.add(
@@ -111,7 +114,8 @@ def _onnx_version(draft: Draft, spec: ModelSpec, version: str) -> VersionPlan:
             needs=needs("prove", spec.build.memory),
         )
     )
-    return VersionPlan(version, precision, artifact, reference, proof)
+    compiled = gpu.plan(draft, spec, version, artifact)
+    return VersionPlan(version, precision, artifact, reference, proof, compiled)
 
 
 def _python_version(draft: Draft, spec: ModelSpec, version: str) -> VersionPlan:

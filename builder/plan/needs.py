@@ -17,6 +17,9 @@ MEMORY: Mapping[str, int] = {
     "int8": 900 * MB,
     "fp16": 900 * MB,
     "prove": 400 * MB,
+    "qdq": 900 * MB,
+    "preflight": 1200 * MB,
+    "tensorrt": 4000 * MB,
     "python": 100 * MB,
     "heldout": 200 * MB,
     "config": 100 * MB,
@@ -30,6 +33,9 @@ SECONDS: Mapping[str, float] = {
     "int8": 6,
     "fp16": 4,
     "prove": 2,
+    "qdq": 6,
+    "preflight": 3,
+    "tensorrt": 60,
 }
 """Seconds by stage, to see which path is the longest; what the last run took counts instead."""
 

@@ -13,6 +13,9 @@ TOOLS: Mapping[str, tuple[str, ...]] = {
     "export": ("numpy", "onnx", "onnx-ir", "onnxruntime", "onnxscript", "torch"),
     "int8": ("numpy", "onnx", "onnxruntime"),
     "fp16": ("numpy", "onnx", "onnxruntime"),
+    "qdq": ("numpy", "onnx", "onnxruntime"),
+    "preflight": ("tensorrt-rtx",),
+    "tensorrt": (),  # it must be the release's, which the action says
     "prove": (),
     "python": (),
     "heldout": ("numpy",),

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from builder.spec.model import Name
+from builder.spec.size import Size
 from builder.spec.tensor import Frozen
 
 Format = Literal["onnx", "tensorrt", "python", "vllm"]
@@ -18,6 +19,20 @@ class _Kebab(Frozen):
     )
 
 
+class Plans(_Kebab):
+    """How TensorRT's plans are built.
+
+    Attributes:
+        workspace: most bytes of GPU memory that a layer may use while it works.
+        version_compatible: whether later versions of TensorRT may load them.
+        hardware_compatible: whether all GPUs from Ampere on may: one plan then does for all.
+    """
+
+    workspace: Size | None = None
+    version_compatible: bool = False
+    hardware_compatible: bool = False
+
+
 class Target(_Kebab):
     """One deployment: what runs where, and on which server it is proven."""
 
@@ -27,6 +42,8 @@ class Target(_Kebab):
     image: str | None = None
     formats: Annotated[tuple[Format, ...], Field(min_length=1)] = ("onnx", "python")
     compute_capabilities: tuple[Annotated[str, Field(pattern=r"^\d+\.\d$")], ...] = ()
+    preflight: bool = True
+    tensorrt: Plans = Plans()
 
     @model_validator(mode="after")
     def _consistent(self) -> Target:

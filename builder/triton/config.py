@@ -36,9 +36,14 @@ OWNED = {
 }
 """Fields that follow from the rest of a spec, and where they are set there."""
 
-COMPLETED = {"onnxruntime": ("onnxruntime_onnx", "model.onnx"), "python": ("", "model.py")}
+COMPLETED = {
+    "onnxruntime": ("onnxruntime_onnx", "model.onnx"),
+    "python": ("", "model.py"),
+    "tensorrt": ("tensorrt_plan", "model.plan"),
+}
 """Platform and file name that the server would fill in for a backend by itself. Written out, the
-config that is served is the config that was built."""
+config that is served is the config that was built. There is no `model.plan`: plans have the names
+that `cc_model_filenames` gives them, and a GPU of another capability loads none."""
 
 ORDER = ("name", "backend", "platform", "max_batch_size", "input", "output", "version_policy")
 
@@ -80,7 +85,8 @@ def model_config(params: Mapping[str, Any], warmups: Sequence[Warmup] = ()) -> A
         params: JSON values: name, backend or platform, max_batch_size, batched, inputs and
             outputs (spec tensors), versions (numbers), latest (or None), batching (or None),
             timeout_us (or None), instances, kind, steps (for ensembles), config (the spec's
-            own fields), where (for messages).
+            own fields), where (for messages); for plans also plans (file by compute
+            capability) and profiles (how many).
         warmups: requests that the server runs before it says that the model is ready.
 
     Raises:
@@ -118,7 +124,10 @@ def model_config(params: Mapping[str, Any], warmups: Sequence[Warmup] = ()) -> A
         config.instance_group.add(
             count=params["instances"],
             kind=pb.ModelInstanceGroup.Kind.Value(params["kind"]),
+            # Where none is named, Triton's TensorRT backend takes the first alone
+            profile=[str(place) for place in range(params.get("profiles", 0))],
         )
+        config.cc_model_filenames.update(params.get("plans", {}))
         if batched and params["batching"] is not None:
             _batching(config, params)
     for warmup in warmups:

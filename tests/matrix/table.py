@@ -32,6 +32,7 @@ ANEW = f"{LOAD}, {MADE}, config net"
 THROUGH = f"{ANEW}, config pair, config outer"
 """What is done when it does in `y`, which goes on to the ensembles."""
 EXPORTS = "export net, export aged 1, export aged 2.1"
+PREFLIGHTS = "preflight net 1.0, preflight net 1.1, preflight aged 1, preflight aged 2.1"
 PROOFS = "prove net 1.0, prove net 1.1, prove aged 1, prove aged 2.1"
 CONFIGS = ", ".join(
     f"config {name}" for name in ("net", "aged", "scale", "lone", "pair", "outer", "solo")
@@ -489,7 +490,7 @@ SETTINGS_FIELDS = (
         both(
             edit("pyproject.toml", 'device = "cpu"', 'device = "gpu"'), target('server = "remote"')
         ),
-        "config net, config aged",
+        f"config net, config aged, qdq net 1.1, prove net 1.1, {PREFLIGHTS}",
         "net, aged, pair, outer",
         says="KIND_CPU → KIND_GPU",
     ),
@@ -497,6 +498,15 @@ SETTINGS_FIELDS = (
     row("targets.image", target('image = "tritonserver:24.10-py3"')),
     row("targets.formats", target('formats = ["python", "onnx", "vllm"]')),
     row("targets.compute-capabilities", target('compute-capabilities = ["9.0"]')),
+    row("targets.preflight", target("preflight = false")),
+    *(
+        row(f"targets.tensorrt {option}", target(f"tensorrt = {{{option}}}"))
+        for option in (
+            'workspace = "4GB"',
+            "version-compatible = true",
+            "hardware-compatible = true",
+        )
+    ),
 )
 
 SOURCES = (
@@ -729,6 +739,7 @@ TOOLS = (
         LOAD,
         says="PyYAML",
     ),
+    row("tensorrt-rtx, where nothing is meant for a GPU", version(tensorrt_rtx="9.9")),
     row("a distribution that nobody uses", version(rich="9.9")),
     row(
         "Python",
@@ -740,6 +751,9 @@ TOOLS = (
     row("code of export", code("builder.stages.export"), EXPORTS, says="builder"),
     row("code of int8", code("builder.stages.int8"), "int8 net 1.1", says="builder"),
     row("code of fp16", code("builder.stages.fp16")),
+    row("code of qdq", code("builder.stages.qdq")),
+    row("code of preflight", code("builder.stages.preflight")),
+    row("code of tensorrt", code("builder.stages.tensorrt")),
     row("code of prove", code("builder.stages.prove"), PROOFS, says="builder"),
     row("code of python", code("builder.stages.python"), PYTHONS, says="builder"),
     row("code of heldout", code("builder.stages.heldout"), "heldout net", says="builder"),

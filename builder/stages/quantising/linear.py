@@ -156,6 +156,16 @@ def reads(node: onnx.NodeProto) -> set[str]:
     return names
 
 
+def alive(nodes: Sequence[onnx.NodeProto], outputs: set[str]) -> list[onnx.NodeProto]:
+    """The nodes that an output needs; a weight's Transpose may have lost its reader."""
+    kept, needed = [], set(outputs)
+    for node in reversed(nodes):
+        if needed.intersection(node.output):
+            needed |= reads(node)
+            kept.append(node)
+    return kept[::-1]
+
+
 def _linear(
     at: int, node: onnx.NodeProto, matrices: Mapping[str, int], turned: Mapping[str, str]
 ) -> Linear | None:

@@ -81,7 +81,7 @@ def quantise(  # noqa: PLR0913 - what a recipe settles, by name
     graph.input.extend(model.graph.input)
     graph.output.extend(model.graph.output)
     graph.sparse_initializer.extend(model.graph.sparse_initializer)
-    nodes = _alive(rewrite.nodes, {output.name for output in graph.output})
+    nodes = linear.alive(rewrite.nodes, {output.name for output in graph.output})
     graph.node.extend(nodes)
     used = {name for node in nodes for name in linear.reads(node)} | {
         output.name for output in graph.output
@@ -283,13 +283,3 @@ def scale_of(magnitude: Array) -> Array:
 
 def _flag(node: onnx.NodeProto, name: str) -> bool:
     return any(a.name == name and a.i for a in node.attribute)
-
-
-def _alive(nodes: list[onnx.NodeProto], outputs: set[str]) -> list[onnx.NodeProto]:
-    """The nodes that an output needs; a weight's Transpose may have lost its reader."""
-    kept, needed = [], set(outputs)
-    for node in reversed(nodes):
-        if needed.intersection(node.output):
-            needed |= linear.reads(node)
-            kept.append(node)
-    return kept[::-1]

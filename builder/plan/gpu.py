@@ -1,0 +1,153 @@
+"""What a gpu target has beside: the preflight of each graph, and plans of TensorRT.
+
+Plans are built for each compute capability of the target, each on a GPU of that one; a graph that
+the preflight refuses gets no further, so that no GPU is booked for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from builder.errors import InputError
+from builder.plan.action import Action
+from builder.plan.draft import to_json
+from builder.plan.needs import needs
+from builder.triton.profiles import profiles
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from builder.plan.draft import Draft
+    from builder.spec.model import ModelSpec
+    from builder.spec.target import Target
+
+INT8 = "qdq"
+"""The stage of int8 for a GPU: static, by Q/DQ pairs. What `int8` makes is for CPUs."""
+
+WHERE = "pyproject.toml [tool.triton-builder.targets]"
+
+AMPERE = 8
+"""The oldest compute capability, before the point, whose GPUs share a hardware-compatible plan."""
+
+
+def plan(draft: Draft, spec: ModelSpec, version: str, graph: str) -> tuple[str, ...]:
+    """Adds the actions of a version that only a gpu target has.
+
+    Args:
+        draft: takes the actions.
+        spec: the model's.
+        version: which of its versions.
+        graph: the action that makes its ONNX graph, in the version's precision.
+
+    Returns:
+        the actions that build plans; none where it is the graph that is served.
+
+    Raises:
+        InputError: the release's TensorRT is not known, or nothing says for which GPUs to build.
+    """
+    target = draft.target
+    if target.device != "gpu":
+        return ()
+    inputs = {"onnx": graph}
+    if target.preflight:
+        inputs["preflight"] = _preflight(draft, spec, version, graph)
+    if not compiles(target):
+        return ()
+    found = draft.release.need("tensorrt")
+    made = []
+    for capability in dict.fromkeys(files(target).values()):
+        params = {
+            "profiles": _profiles(spec),
+            "precision": spec.precision(version, target.device),
+            "capability": capability,
+            "file": capability_file(capability),
+            "tensorrt": found,
+            **to_json(target.tensorrt),
+        }
+        action = Action(
+            id=f"tensorrt {spec.name} {version} cc {capability}",
+            stage="tensorrt",
+            params={"workspace": None, **params},
+            inputs=inputs,
+            tools={**draft.toolchain.of("tensorrt"), "tensorrt": found},
+            needs=replace(needs("tensorrt", spec.build.memory), gpus=1, capability=capability),
+        )
+        made.append(draft.add(action))
+    return tuple(made)
+
+
+def compiles(target: Target) -> bool:
+    """Whether graphs become plans: the first of the two formats that a target has is the one."""
+    formats = [name for name in target.formats if name in {"onnx", "tensorrt"}]
+    return formats[:1] == ["tensorrt"]
+
+
+def capability_file(capability: str) -> str:
+    """The file of the plan that was built on GPUs of a compute capability."""
+    return f"model_cc{capability.replace('.', '')}.plan"
+
+
+def files(target: Target) -> Mapping[str, str]:
+    """On which compute capability the plan of each is built.
+
+    Raises:
+        InputError: there is none to build for, or one that no hardware-compatible plan does for.
+    """
+    wanted = target.compute_capabilities
+    if not wanted:
+        raise InputError(
+            "nothing says which GPUs to build plans for",
+            where=f"{WHERE} compute-capabilities",
+            expected='compute capabilities: ["8.0", "9.0"]',
+            fix="name those of the GPUs that will serve (nvidia-smi --query-gpu=compute_cap "
+            '--format=csv), or leave "tensorrt" out of `formats`',
+        )
+    if not target.tensorrt.hardware_compatible:
+        return {capability: capability for capability in wanted}
+    old = [c for c in wanted if int(c.partition(".")[0]) < AMPERE]
+    if old:
+        raise InputError(
+            f"no plan is hardware-compatible with compute capability {', '.join(old)}",
+            where=f"{WHERE} tensorrt.hardware-compatible",
+            found=", ".join(wanted),
+            expected=f"{AMPERE}.0 or higher",
+            fix=f"leave {', '.join(old)} out of `compute-capabilities`, or `hardware-compatible`",
+        )
+    return dict.fromkeys(wanted, wanted[0])
+
+
+def serving(target: Target, spec: ModelSpec) -> dict[str, Any]:
+    """What differs in the parameters of a config where plans are served; nothing elsewhere."""
+    if spec.format == "python" or not compiles(target):
+        return {}
+    return {
+        "backend": "tensorrt",
+        "plans": {c: capability_file(built) for c, built in files(target).items()},
+        "profiles": len(_profiles(spec)),
+    }
+
+
+def _preflight(draft: Draft, spec: ModelSpec, version: str, graph: str) -> str:
+    return draft.add(
+        Action(
+            id=f"preflight {spec.name} {version}",
+            stage="preflight",
+            params={
+                "profiles": _profiles(spec),
+                "capabilities": list(draft.target.compute_capabilities),
+            },
+            inputs={"onnx": graph},
+            tools=draft.toolchain.of("preflight"),
+            needs=needs("preflight", spec.build.memory),
+        )
+    )
+
+
+def _profiles(spec: ModelSpec) -> list[dict[str, Any]]:
+    preferred = spec.batching.preferred if spec.batching else ()
+    found = profiles(spec.inputs, spec.dims, batched=spec.batched, preferred=preferred)
+    return [
+        {name: [list(shape) for shape in span] for name, span in profile.items()}
+        for profile in found
+    ]

@@ -1,0 +1,226 @@
+"""What a gpu target's graph of actions has beside a CPU's."""
+
+import pytest
+
+from builder.errors import InputError
+from builder.plan.evaluate import Record, evaluate
+from builder.plan.graph import graph
+from builder.plan.toolchain import TOOLS, Toolchain
+from builder.spec.project import load
+from builder.spec.target import Plans, Target
+from tests.plan.test_graph import Remembered
+from tests.projects import SPEC, echo, model
+
+TOOLCHAIN = Toolchain(
+    "3.11", {"tensorrt-rtx": "1.7"}, dict.fromkeys(TOOLS, "code"), {"ort": "1.19.2"}
+)
+CPU = Target(triton="24.10", device="cpu")
+THREE = SPEC.replace(
+    '"1.0": {{precision: fp32}}', '"1.0": {{precision: fp32}}\n  "1.1": {{}}\n  "1.2": {{}}'
+).replace('"1.2": {{}}', '"1.2": {{precision: int8}}\nbatching: {{preferred: [4]}}')
+
+
+def gpu(*capabilities, formats=("tensorrt", "onnx", "python"), triton="24.10", **options):
+    return Target(
+        triton=triton,
+        device="gpu",
+        server="container",
+        formats=formats,
+        compute_capabilities=capabilities,
+        **options,
+    )
+
+
+def drawn(root, target, toolchain=TOOLCHAIN):
+    project = load(root)
+    return graph(project, target, toolchain, {*project.models, *project.ensembles})
+
+
+def kinds(actions, stage):
+    return [id_ for id_, action in actions.actions.items() if action.stage == stage]
+
+
+def keyless(actions):
+    """What keys are made of, but for files and inputs, which are the same all over."""
+    return {id_: (a.stage, a.params, dict(a.tools)) for id_, a in actions.actions.items()}
+
+
+def test_a_cpu_target_has_none_of_it(tmp_path):
+    model(tmp_path, spec=THREE)
+    other = Target(
+        triton="24.10",
+        device="cpu",
+        preflight=False,
+        compute_capabilities=("8.0",),
+        tensorrt=Plans(workspace="1GB", version_compatible=True, hardware_compatible=True),
+    )
+    assert keyless(drawn(tmp_path, CPU)) == keyless(drawn(tmp_path, other))
+    assert not {"preflight", "tensorrt", "qdq"} & {
+        action.stage for action in drawn(tmp_path, CPU).actions.values()
+    }
+
+
+def test_each_version_s_graph_has_a_preflight_in_its_own_precision(tmp_path):
+    model(tmp_path, spec=THREE)
+    echo(tmp_path)
+    actions = drawn(tmp_path, gpu("8.0", "9.0", formats=("onnx", "python"))).actions
+    found = {a.id: a.inputs["onnx"] for a in actions.values() if a.stage == "preflight"}
+    assert found == {
+        "preflight linear 1.0": "export linear",
+        "preflight linear 1.1": "fp16 linear 1.1",
+        "preflight linear 1.2": "qdq linear 1.2",
+    }
+    assert actions["preflight linear 1.0"].params == {
+        "capabilities": ["8.0", "9.0"],
+        "profiles": [
+            {"x": [[1, 4], [1, 4], [1, 4]]},
+            {"x": [[2, 4], [4, 4], [4, 4]]},
+            {"x": [[5, 4], [8, 4], [8, 4]]},
+        ],
+    }
+    assert actions["preflight linear 1.0"].tools["tensorrt-rtx"] == "1.7"
+    assert not any(action.needs.gpus for action in actions.values())
+
+
+def test_a_preflight_can_be_left_out(tmp_path):
+    model(tmp_path)
+    without = drawn(tmp_path, gpu("8.0", preflight=False))
+    assert not kinds(without, "preflight")
+    assert without.actions["tensorrt linear 1.0 cc 8.0"].inputs == {"onnx": "export linear"}
+
+
+def test_a_plan_is_built_for_each_version_and_capability_on_a_gpu_of_that_one(tmp_path):
+    model(tmp_path, spec=THREE)
+    found = drawn(tmp_path, gpu("8.0", "9.0"))
+    plans = [a for a in found.actions.values() if a.stage == "tensorrt"]
+    assert [a.id for a in plans] == [
+        f"tensorrt linear {version} cc {capability}"
+        for version in ("1.0", "1.1", "1.2")
+        for capability in ("8.0", "9.0")
+    ]
+    assert [(a.needs.gpus, a.needs.capability) for a in plans] == [(1, "8.0"), (1, "9.0")] * 3
+    assert plans[2].params == {
+        "profiles": found.actions["preflight linear 1.0"].params["profiles"],
+        "precision": "fp16",
+        "capability": "8.0",
+        "file": "model_cc80.plan",
+        "tensorrt": "10.5.0.18",
+        "workspace": None,
+        "version_compatible": False,
+        "hardware_compatible": False,
+    }
+    version = found.models["linear"].versions[1]
+    assert version.laid == (plans[2].id, plans[3].id)
+    assert version.artifact == "fp16 linear 1.1"
+
+
+def test_no_gpu_is_booked_for_a_graph_that_the_preflight_has_not_passed(tmp_path):
+    model(tmp_path)
+    actions = drawn(tmp_path, gpu("8.0")).actions
+    assert actions["tensorrt linear 1.0 cc 8.0"].inputs == {
+        "onnx": "export linear",
+        "preflight": "preflight linear 1.0",
+    }
+
+
+def test_what_tensorrt_is_installed_is_in_no_plan_s_key(tmp_path):
+    model(tmp_path)
+    other = Toolchain(
+        "3.11",
+        {"tensorrt-rtx": "1.7", "tensorrt": "11.0"},
+        TOOLCHAIN.code,
+        TOOLCHAIN.runtime,
+    )
+    id_ = "tensorrt linear 1.0 cc 8.0"
+    one, two = (drawn(tmp_path, gpu("8.0"), tools).actions[id_] for tools in (TOOLCHAIN, other))
+    assert one.tools == two.tools
+    assert one.tools["tensorrt"] == "10.5.0.18"
+
+
+def test_another_preflight_library_asks_again_and_builds_no_plan_anew(tmp_path):
+    model(tmp_path)
+    memory = Remembered()
+    before = drawn(tmp_path, gpu("8.0"))
+    files = {path: "aa" for a in before.actions.values() for path in a.files.values()}
+    _run(before, files, memory)
+    newer = Toolchain("3.11", {"tensorrt-rtx": "1.8"}, TOOLCHAIN.code, TOOLCHAIN.runtime)
+    assert _run(drawn(tmp_path, gpu("8.0"), newer), files, memory) == ["preflight linear 1.0"]
+
+
+def _run(actions, files, memory):
+    """Does everything that is missing; a preflight gives no files."""
+    ran = []
+    while todo := [d for d in evaluate(actions, files, memory) if not d.hit and d.key]:
+        for decision in todo:
+            outputs = {} if decision.action.stage == "preflight" else {"out": (decision.key, 1)}
+            memory.records[decision.key] = Record(decision.key, outputs, {}, {}, {})
+            ran.append(decision.action.id)
+    return ran
+
+
+@pytest.mark.parametrize(
+    "options", [{"workspace": "5GB"}, {"version_compatible": True}, {"hardware_compatible": True}]
+)
+def test_options_of_plans_are_in_their_keys_alone(tmp_path, options):
+    model(tmp_path)
+    plain = keyless(drawn(tmp_path, gpu("8.0")))
+    changed = keyless(drawn(tmp_path, gpu("8.0", tensorrt=Plans(**options))))
+    assert {id_ for id_ in plain if plain[id_] != changed[id_]} == {"tensorrt linear 1.0 cc 8.0"}
+
+
+def test_the_config_names_a_file_for_each_capability_and_every_profile(tmp_path):
+    model(tmp_path, spec=THREE)
+    params = drawn(tmp_path, gpu("8.0", "9.0")).actions["config linear"].params
+    assert params["backend"] == "tensorrt"
+    assert params["kind"] == "KIND_GPU"
+    assert params["plans"] == {"8.0": "model_cc80.plan", "9.0": "model_cc90.plan"}
+    assert params["profiles"] == 3
+    onnx = drawn(tmp_path, gpu("8.0", formats=("onnx", "tensorrt"))).actions["config linear"].params
+    assert onnx["backend"] == "onnxruntime"
+    assert onnx["kind"] == "KIND_GPU"
+    assert "plans" not in onnx
+
+
+def test_the_first_of_the_two_formats_counts(tmp_path):
+    model(tmp_path)
+    for formats, built in (
+        (("tensorrt", "onnx"), True),
+        (("python", "tensorrt"), True),
+        (("onnx", "tensorrt"), False),
+        (("onnx",), False),
+    ):
+        assert bool(kinds(drawn(tmp_path, gpu("8.0", formats=formats)), "tensorrt")) is built
+
+
+def test_a_hardware_compatible_plan_is_built_once_for_all(tmp_path):
+    model(tmp_path)
+    target = gpu("8.6", "8.0", "9.0", tensorrt=Plans(hardware_compatible=True))
+    found = drawn(tmp_path, target)
+    assert kinds(found, "tensorrt") == ["tensorrt linear 1.0 cc 8.6"]
+    assert found.actions["config linear"].params["plans"] == dict.fromkeys(
+        ("8.6", "8.0", "9.0"), "model_cc86.plan"
+    )
+    with pytest.raises(InputError, match=r"hardware-compatible with compute capability 7\.5"):
+        drawn(tmp_path, gpu("8.0", "7.5", tensorrt=Plans(hardware_compatible=True)))
+
+
+def test_plans_for_no_gpu_are_refused(tmp_path):
+    model(tmp_path)
+    with pytest.raises(InputError, match="which GPUs to build plans for") as caught:
+        drawn(tmp_path, gpu())
+    assert "compute-capabilities" in caught.value.where
+
+
+def test_a_release_whose_tensorrt_is_not_known_is_refused_where_plans_are_built(tmp_path):
+    model(tmp_path)
+    with pytest.raises(InputError, match=r"`tensorrt` of Triton 26\.07 is not established"):
+        drawn(tmp_path, gpu("9.0", triton="26.07"))
+    assert drawn(tmp_path, gpu("9.0", triton="26.07", formats=("onnx",)))
+
+
+def test_a_project_of_python_models_needs_none_of_it(tmp_path):
+    echo(tmp_path)
+    found = drawn(tmp_path, gpu(triton="26.07"))
+    assert not kinds(found, "tensorrt")
+    params = found.actions["config echo"].params
+    assert (params["backend"], params["kind"]) == ("python", "KIND_CPU")
