@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,23 @@ from builder.console import Console
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="The repository to validate; default: repository/<target>.",
 )
+@click.option(
+    "--url",
+    "urls",
+    multiple=True,
+    metavar="URL",
+    help="A running server to ask instead of the target's own: http://HOST:8000 or "
+    "grpc://HOST:8001 (https, grpcs); both, where their ports are not neighbours.",
+)
 @json_option
 @click.pass_obj
-def command(
+def command(  # noqa: PLR0913 - the command's options
     options: dict[str, Any],
     *,
     names: tuple[str, ...],
     target: str | None,
     repository: Path | None,
+    urls: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Run every check again on a live server."""
@@ -37,7 +47,7 @@ def command(
     from builder.spec.project import find
 
     with Console() as console:
-        here = context(find(options["start"]), target, names, console.warn)
+        here = replace(context(find(options["start"]), target, names, console.warn), urls=urls)
         try:
             outcome = run(here, (repository or here.repository).resolve(), console.say)
         except NotProvenError as e:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from builder.engine import run as engine
@@ -126,10 +126,11 @@ def _build(context: Context, options: Options, sharing: Sharing, ran: list[str])
             hazards.refuse(records)
         with options.phase("assemble"):
             entries = assemble.entries(context, records)
-            verdicts = Verdicts(context, entries, records)
+            server = context.proven_on(options.say) if options.validate else {}
+            verdicts = Verdicts(context, entries, records, server)
             kept = _kept(context, before)
             proven = verdicts.into(entries) if options.validate else entries
-            manifest = assemble.manifest(context, {**kept, **proven})
+            manifest = assemble.manifest(context, {**kept, **proven}, server)
             missing = verdicts.missing() if options.validate else []
             if not missing and before and _as_it_should_be(context, before, manifest):
                 _hold(context, records, verdicts)
@@ -142,7 +143,8 @@ def _build(context: Context, options: Options, sharing: Sharing, ran: list[str])
             _untouched(tree, assemble.manifest(context, {**kept, **entries}), sha256)
             for record in verdicts.learn(fresh):
                 sharing.give(record)
-            manifest = assemble.manifest(context, {**kept, **verdicts.into(entries)})
+            proven = verdicts.into(entries)
+            manifest = assemble.manifest(context, {**kept, **proven}, server)
             failed = [v for v in verdicts.known.values() if not v.passed]
             if failed:
                 outcome = _outcome(manifest, records, ran, missing, verdicts, changed=False)
@@ -304,6 +306,9 @@ def _validate(
 def validate(context: Context, repository: Path, say: Callable[[str], None]) -> Outcome:
     """Runs every check again on a repository that was built.
 
+    What another server than the target's own answers is reported, and changes nothing of what a
+    build knows.
+
     Raises:
         WorkFailedError: the project was not built as it stands now.
         NotProvenError: a version failed.
@@ -320,7 +325,7 @@ def validate(context: Context, repository: Path, say: Callable[[str], None]) -> 
         )
     records = {d.action.id: d.record for d in decisions if d.record}
     entries = assemble.entries(context, records)
-    verdicts = Verdicts(context, entries, records)
+    verdicts = Verdicts(context, entries, records, context.proven_on(say))
     names = list(context.graph.models)
     _untouched(repository, manifest, context.store.files.of)
     built = {name: entry for name, entry in manifest.models.items() if name in entries}
@@ -331,8 +336,11 @@ def validate(context: Context, repository: Path, say: Callable[[str], None]) -> 
             fix=f"triton-builder build --target {context.target_name}",
         )
     found = _validate(context, records, repository, names, say)
-    verdicts.learn(found)
+    if not context.urls:
+        verdicts.learn(found)
     outcome = _outcome(manifest, records, (), names, verdicts, changed=False)
+    if context.urls:
+        outcome = replace(outcome, verdicts=tuple(found))
     failed = [v for v in found if not v.passed]
     if failed:
         raise NotProvenError(outcome, failed)

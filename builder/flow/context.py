@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from builder.engine import observed
-from builder.errors import InputError
+from builder.errors import InputError, MissingError
 from builder.plan.graph import graph
 from builder.servers import install
 from builder.spec import project as projects
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from builder.flow.contained import Contained
     from builder.plan.graph import Graph
     from builder.plan.toolchain import Toolchain
     from builder.remote.cache import Remote as Cache
@@ -39,6 +41,7 @@ class Context:
         partial: whether that is less than all.
         files: digest by project file.
         runtime: what the target's server is made of.
+        urls: where a server runs that stands in for the target's own; none as a rule.
     """
 
     project: Project
@@ -51,6 +54,7 @@ class Context:
     files: Mapping[str, str]
     store: Store
     runtime: Mapping[str, str]
+    urls: tuple[str, ...] = ()
 
     @property
     def repository(self) -> Path:
@@ -66,6 +70,23 @@ class Context:
     def install(self, say: Callable[[str], None]) -> Installation:
         """The target's server on this machine, installed if it is not yet."""
         return install.ensure(self.target.triton, cache_folder(), say)
+
+    @cached_property
+    def contained(self) -> Contained:
+        """The target's container."""
+        from builder.flow.contained import Contained
+
+        return Contained(self.target, _where(self.target_name))
+
+    def proven_on(self, say: Callable[[str], None]) -> Mapping[str, str]:
+        """What the server under test is made of, beyond `runtime`; an engine is asked only here.
+
+        Raises:
+            MissingError: there is no engine, or no such image.
+        """
+        if self.target.server != "container" or self.urls:
+            return {}
+        return self.contained.identity(say)
 
 
 def context(
@@ -88,9 +109,9 @@ def context(
     """
     project = projects.load(root)
     target_name, chosen = project.target(target)
-    release(chosen.triton, f"pyproject.toml [tool.triton-builder.targets.{target_name}] triton")
+    release(chosen.triton, f"{_where(target_name)} triton")
     wanted = project.closure(names)
-    runtime = install.identity(chosen.triton)
+    runtime = _runtime(target_name, chosen)
     toolchain = observed.toolchain(project, runtime)
     store = Store(cache_folder() / "store", project.root, target_name, _remote(project, warn))
     actions = graph(project, chosen, toolchain, wanted)
@@ -109,6 +130,28 @@ def context(
         store,
         runtime,
     )
+
+
+def _where(target_name: str) -> str:
+    return f"pyproject.toml [tool.triton-builder.targets.{target_name}]"
+
+
+def _runtime(target_name: str, target: Target) -> Mapping[str, str]:
+    """What artifacts are proven in, and an embedded target's versions as well."""
+    try:
+        return install.identity(target.triton)
+    except MissingError as e:
+        if target.server == "embedded" or target.triton in install.RELEASES:
+            raise
+        raise MissingError(
+            "models cannot be built for this Triton release yet",
+            where=f"{_where(target_name)} triton",
+            found=target.triton,
+            expected=", ".join(sorted(install.RELEASES)),
+            fix="set the target's `triton` to one of these. Its own server is not what is missing: "
+            "every artifact is proven first in the release's ONNX Runtime on this machine, which "
+            "is taken from the embedded server, and there is none for this release",
+        ) from e
 
 
 def _remote(project: Project, warn: Callable[[str], None]) -> Cache | None:

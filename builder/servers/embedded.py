@@ -8,7 +8,6 @@ import json
 import os
 import secrets
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -16,11 +15,14 @@ import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
 
-from builder.errors import InputError, WorkFailedError
+from builder.errors import WorkFailedError
 from builder.servers import log as logs
+from builder.servers import options
 from builder.servers import ports as port_numbers
+from builder.servers.endings import ending
+from builder.servers.endpoint import Access
 from builder.servers.ports import HOST
-from builder.servers.server import resident
+from builder.servers.server import Control, resident
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -63,6 +65,9 @@ class EmbeddedServer:
         InputError: a repository is no folder, or one of `ports` is taken.
         WorkFailedError: it ended or was not live in time; the log's tail is in the message.
     """
+
+    access = Access()
+    control = Control()
 
     def __init__(  # noqa: PLR0913 - how a server runs, all by name
         self,
@@ -137,7 +142,7 @@ class EmbeddedServer:
             return "unknown"
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(SETTLING)
-        return _ending(process.returncode)
+        return ending(process.returncode)
 
     def log(self) -> str:
         """See `Server`; stays readable when the server is gone."""
@@ -154,14 +159,7 @@ class EmbeddedServer:
         return resident(self._processes())
 
     def __enter__(self) -> Self:
-        for repository in self.repositories:
-            if not repository.is_dir():
-                raise InputError(
-                    "there is no model repository",
-                    where=str(repository),
-                    expected="a folder with one folder per model",
-                    fix="triton-builder build",
-                )
+        options.check(self.repositories)
         if self._given_ports:
             port_numbers.check(self._given_ports)
         for attempt in range(1, ATTEMPTS + 1):
@@ -208,30 +206,18 @@ class EmbeddedServer:
         self._wait_until_live()
 
     def _command(self, backends: Path, label: str) -> list[str]:
-        http_port, grpc_port, metrics_port = self._ports
-        options: dict[str, object] = {
-            "model-control-mode": "explicit" if self._explicit else "none",
-            "strict-readiness": "true",
-            "exit-timeout-secs": 5,
-            "log-verbose": self._verbose,
-            "backend-directory": backends,
-            "http-address": HOST,
-            "http-port": http_port,
-            "grpc-address": HOST,
-            "grpc-port": grpc_port,
-            "metrics-address": HOST,
-            "metrics-port": metrics_port,
-            "allow-gpu-metrics": "false",
-            "pinned-memory-pool-byte-size": 0,
-        }
         return [
             str(self.installation.tritonserver),
-            "--disable-auto-complete-config",
-            *(f"--model-repository={repository.absolute()}" for repository in self.repositories),
-            *(f"--{name}={value}" for name, value in options.items()),
-            *(["--load-model=*"] if self._preload else []),
+            *options.options(
+                [repository.absolute() for repository in self.repositories],
+                HOST,
+                self._ports,
+                explicit=self._explicit,
+                preload=self._preload,
+                verbose=self._verbose,
+            ),
+            f"--backend-directory={backends}",
             f"--backend-config=python,shm-region-prefix-name={label}-",
-            "--backend-config=python,stub-timeout-seconds=120",
         ]
 
     def _environment(self, scratch: Path) -> Mapping[str, str]:
@@ -277,14 +263,8 @@ class EmbeddedServer:
         return mine.issuperset(self._ports)
 
     def _failed(self, problem: str) -> WorkFailedError:
-        refused = logs.refusals(self.log())
-        return WorkFailedError(
-            f"tritonserver cannot load {' and '.join(refused)}" if refused else problem,
-            where=", ".join(str(repository) for repository in self.repositories),
-            fix="mend what is said below",
-            detail="\n".join(f"{name}: {why}" for name, why in refused.items())
-            or logs.tail(self.log()),
-        )
+        where = ", ".join(str(repository) for repository in self.repositories)
+        return logs.failure(problem, where, self.log())
 
     def _stop(self) -> None:
         process = self._process
@@ -317,14 +297,6 @@ def _assemble(backends: Path, scratch: Path) -> Path:
             if backend.is_dir() and backend.name != "__pycache__":
                 (folder / backend.name).symlink_to(backend)
     return folder
-
-
-def _ending(code: int | None) -> str:
-    """A supervisor's exit code in words: it says 128 + n for signal n, as shells do."""
-    if code is None:
-        return "unknown"
-    names = {128 + one: one.name for one in signal.Signals}
-    return names.get(code, f"exit code {code}")
 
 
 def _answers(port: int) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import http.client
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from builder.triton import wire
@@ -43,14 +43,30 @@ class RefusedError(Exception):
 
 
 @dataclass(frozen=True)
+class Access:
+    """What a server asks of whoever connects to it.
+
+    Attributes:
+        tls: whether its ports speak TLS; the certificates that count are the system's, or those
+            of $SSL_CERT_FILE.
+        token: sent with every request, as `Authorization: Bearer`.
+    """
+
+    tls: bool = False
+    token: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
 class Endpoint:
     """One server.
 
     Attributes:
         address: `host:port`.
+        access: what it asks of whoever connects.
     """
 
     address: str
+    access: Access = field(default_factory=Access)
 
     def call(
         self,
@@ -67,9 +83,10 @@ class Endpoint:
             UnreachableError: no answer in `timeout` seconds.
             RefusedError: the server answered with an error.
         """
-        connection = http.client.HTTPConnection(self.address, timeout=timeout)
+        connection = self._connection(timeout)
+        token = {"Authorization": f"Bearer {self.access.token}"} if self.access.token else {}
         try:
-            connection.request(method, path, body, dict(headers or {}))
+            connection.request(method, path, body, {**(headers or {}), **token})
             response = connection.getresponse()
             content = response.read()
         except (OSError, http.client.HTTPException) as e:
@@ -79,6 +96,14 @@ class Endpoint:
         if response.status >= http.client.BAD_REQUEST:
             raise RefusedError(response.status, _message(content) or response.reason)
         return content, response.headers
+
+    def _connection(self, timeout: float) -> http.client.HTTPConnection:
+        if not self.access.tls:
+            return http.client.HTTPConnection(self.address, timeout=timeout)
+        import ssl
+
+        context = ssl.create_default_context()  # which minds $SSL_CERT_FILE
+        return http.client.HTTPSConnection(self.address, timeout=timeout, context=context)
 
     def infer(self, probe: Probe, timeout: float = PATIENCE) -> Answer:
         """Posts a probe's very bytes.

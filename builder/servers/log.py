@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from builder.errors import WorkFailedError
+
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # ONNX Runtime paints its warnings
 REFUSED = re.compile(r"\"failed to load '(?P<model>[^']+)' version (?P<version>\d+): (?P<why>.*)\"")
 LOADED = re.compile(r"\"successfully loaded '([^']+)'\"")
@@ -43,3 +45,14 @@ def tail(log: str, most: int = TAIL) -> str:
 def last_words(log: str) -> str:
     """The end of a log without Triton's own chatter: warnings, errors, tracebacks, prints."""
     return tail("\n".join(line for line in log.splitlines() if not CHATTER.match(line)), 40)
+
+
+def failure(problem: str, where: str, log: str) -> WorkFailedError:
+    """Why a server did not become live: the models that its log blames, or `problem`."""
+    refused = refusals(log)
+    return WorkFailedError(
+        f"tritonserver cannot load {' and '.join(refused)}" if refused else problem,
+        where=where,
+        fix="mend what is said below",
+        detail="\n".join(f"{name}: {why}" for name, why in refused.items()) or tail(log),
+    )

@@ -2,16 +2,55 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     import psutil
 
+    from builder.servers.endpoint import Access
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A model that is sent with the request to load it.
+
+    Attributes:
+        config: its config.pbtxt.
+        files: all others, by path in its folder.
+    """
+
+    config: str
+    files: Mapping[str, bytes]
+
+
+@dataclass(frozen=True)
+class Control:
+    """What a server lets others do with its models.
+
+    Attributes:
+        loads: whether it loads and unloads on request.
+        served: the models that it served before we came: they are left as they are.
+        upload: what to send with a model's load; None where the server has the model's folder.
+    """
+
+    loads: bool = True
+    served: frozenset[str] = frozenset()
+    upload: Callable[[str], Upload | None] = lambda _: None
+
 
 class Server(Protocol):
-    """A Triton server that answers. Its addresses are `host:port`, without a scheme."""
+    """A Triton server that answers. Its addresses are `host:port`, without a scheme.
+
+    Attributes:
+        access: how to connect to it.
+        control: what may be done with its models.
+    """
+
+    access: Access
+    control: Control
 
     @property
     def name(self) -> str:

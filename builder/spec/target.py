@@ -33,13 +33,32 @@ class Plans(_Kebab):
     hardware_compatible: bool = False
 
 
+class Container(_Kebab):
+    """What the container of a target's server may have.
+
+    Attributes:
+        memory: most bytes of memory, Python models and /tmp included; None for all there is.
+        shm_size: bytes of /dev/shm, through which Python models and the server talk.
+        pids: most processes and threads at once.
+        gpus: which ones: `all`, or their numbers or UUIDs, separated by commas; None where it has
+            none.
+    """
+
+    memory: Size | None = None
+    shm_size: Size = 10**9
+    pids: Annotated[int, Field(ge=64)] = 4096
+    gpus: Annotated[str, Field(pattern=r"^(all|[\w-]+(,[\w-]+)*)$")] | None = None
+
+
 class Target(_Kebab):
     """One deployment: what runs where, and on which server it is proven."""
 
     triton: Annotated[str, Field(pattern=r"^\d{2}\.\d{2}$")]
     device: Literal["cpu", "gpu"]
     server: Literal["embedded", "container", "remote"] = "embedded"
-    image: str | None = None
+    url: str | None = None
+    image: Annotated[str, Field(min_length=1, pattern=r"^[^\s-]\S*$")] | None = None
+    container: Container = Container()
     formats: Annotated[tuple[Format, ...], Field(min_length=1)] = ("onnx", "python")
     compute_capabilities: tuple[Annotated[str, Field(pattern=r"^\d+\.\d$")], ...] = ()
     preflight: bool = True
@@ -53,6 +72,8 @@ class Target(_Kebab):
             )
         if "tensorrt" in self.formats and self.device != "gpu":
             raise ValueError("format tensorrt needs a GPU; expected device = gpu")
+        if self.container.gpus and self.device != "gpu":
+            raise ValueError("a cpu target's container gets no GPU; expected device = gpu")
         return self
 
 

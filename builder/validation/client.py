@@ -6,9 +6,12 @@ out in the shapes that travel; `case.py` knows the spec's.
 
 from __future__ import annotations
 
+import os
 import queue
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
+
+from builder.servers.endpoint import Access
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
     from typing import Self
 
     import numpy as np
+
+    from builder.servers.server import Server, Upload
 
     Array = np.ndarray[Any, Any]
     Arrays = Mapping[str, Array]
@@ -58,17 +63,33 @@ class Client:
     Args:
         grpc: the server's gRPC address, `host:port`.
         http: its HTTP address, `host:port`.
+        access: what both ask of whoever connects.
     """
 
-    def __init__(self, grpc: str, http: str) -> None:
+    def __init__(self, grpc: str, http: str, access: Access = Access()) -> None:  # noqa: B008 - a value
         import tritonclient.grpc
         import tritonclient.http
 
+        authorities = os.environ.get("SSL_CERT_FILE")
         self._modules = {"grpc": tritonclient.grpc, "http": tritonclient.http}
-        self._grpc = tritonclient.grpc.InferenceServerClient(grpc)
-        self._http = tritonclient.http.InferenceServerClient(
-            http, network_timeout=PATIENCE, connection_timeout=PATIENCE
+        self._grpc = tritonclient.grpc.InferenceServerClient(
+            grpc, ssl=access.tls, root_certificates=authorities
         )
+        self._http = tritonclient.http.InferenceServerClient(
+            http,
+            network_timeout=PATIENCE,
+            connection_timeout=PATIENCE,
+            ssl=access.tls,
+            ssl_options={"ca_certs": authorities} if authorities else None,
+        )
+        if access.token:
+            for client in (self._grpc, self._http):
+                client.register_plugin(_bearer(access.token))
+
+    @classmethod
+    def of(cls, server: Server) -> Self:
+        """One for a server."""
+        return cls(server.grpc, server.http, server.access)
 
     def __enter__(self) -> Self:
         return self
@@ -89,9 +110,17 @@ class Client:
         except RefusedError:
             return False
 
-    def load(self, model: str) -> None:
-        """Loads (or loads anew) every version that the model's policy names."""
-        self._call(self._grpc.load_model, model, client_timeout=LOADING)
+    def load(self, model: str, upload: Upload | None = None) -> None:
+        """Loads (or loads anew) every version that the model's policy names.
+
+        Args:
+            model: which model.
+            upload: its files, where the server has not got them.
+        """
+        sent = (
+            {} if upload is None else {"config": _as_json(upload.config), "files": _named(upload)}
+        )
+        self._call(self._grpc.load_model, model, client_timeout=LOADING, **sent)
 
     def unload(self, model: str) -> None:
         """Unloads all of its versions; the server does so in the background."""
@@ -204,6 +233,29 @@ class Client:
             raise _refused(error) from error
         except OSError as error:  # what the HTTP client lets through
             raise RefusedError("unreachable", str(error)) from error
+
+
+def _as_json(config: str) -> str:
+    from google.protobuf import json_format, text_format
+    from tritonclient.grpc import model_config_pb2
+
+    parsed = text_format.Parse(config, model_config_pb2.ModelConfig())
+    return str(json_format.MessageToJson(parsed, preserving_proto_field_name=True))
+
+
+def _named(upload: Upload) -> dict[str, bytes]:
+    return {f"file:{path}": content for path, content in upload.files.items()}
+
+
+def _bearer(token: str) -> Any:
+    """Has a client of tritonclient say a token with every request."""
+    from tritonclient.grpc import InferenceServerClientPlugin
+
+    class Bearer(InferenceServerClientPlugin):  # type: ignore[misc]
+        def __call__(self, request: Any) -> None:
+            request.headers["authorization"] = f"Bearer {token}"
+
+    return Bearer()
 
 
 def _tensors(module: Any, arrays: Arrays, extra: dict[str, bool]) -> list[Any]:

@@ -29,6 +29,7 @@ from builder.validation.checks import (
     versions,
 )
 from builder.validation.client import Client, RefusedError
+from builder.validation.probes import IDENTITY
 from builder.validation.subject import in_load_order
 from builder.validation.verdict import Verdict, failed
 
@@ -66,29 +67,32 @@ def validate(
     subjects: Sequence[Subject],
     *,
     say: Callable[[str], None],
-    already_loaded: bool = False,
 ) -> list[Verdict]:
     """Runs every check of every version; verdicts in the order of the subjects.
 
     Args:
-        server: live; in explicit mode with nothing loaded, and with the repository of
-            `probes.probes` beside the one under test.
+        server: live. Where it loads on request, it has, or is sent, the repository of
+            `probes.probes` beside the one under test. What it served before is not loaded anew:
+            what only a fresh load can show is left out.
         subjects: what must be served.
         say: told about each version as it is done.
-        already_loaded: the server has loaded its models on its own and has no probes: what
-            only a fresh load or a probe can show is left out.
 
     Raises:
         WorkFailedError: the server died; the message says during which check of what.
     """
     verdicts: dict[tuple[str, int], Verdict] = {}
-    with Client(server.grpc, server.http) as client:
+    control = server.control
+    with Client.of(server) as client:
         asking = _Asking(server, client, say)
-        common = [] if already_loaded else asking.common()
-        loadings = {}
+        common = asking.common() if control.loads else []
+        loadings: dict[str, list[list[Finding]]] = {}
         for subject in in_load_order(subjects):
-            first = [] if already_loaded else asking.load(subject)
-            loadings[subject.name] = first
+            if subject.name in control.served:
+                loadings[subject.name] = []
+            elif control.loads:
+                loadings[subject.name] = asking.load(subject)
+            else:
+                loadings[subject.name] = [[readiness.absent()] for _ in subject.versions]
         for subject in subjects:
             for place, version in enumerate(subject.versions):
                 found = loadings[subject.name][place] if loadings[subject.name] else []
@@ -107,7 +111,11 @@ class _Asking:
 
     def common(self) -> list[Finding]:
         """What is asked of the server itself."""
-        finding = self._guarded("server", "data", lambda: data.data(self._client))
+        control = self._server.control
+        upload, served = control.upload(IDENTITY), IDENTITY in control.served
+        finding = self._guarded(
+            "server", "data", lambda: data.data(self._client, upload=upload, served=served)
+        )
         return [finding] if finding else []
 
     def load(self, subject: Subject) -> list[list[Finding]]:

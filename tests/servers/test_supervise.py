@@ -12,7 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from builder.servers.embedded import SUPERVISOR, _ending
+from builder.servers.embedded import SUPERVISOR
+from builder.servers.endings import ending
 
 
 def order(tmp_path, script, *, grace=0.0, segments="triton-builder-test-none", parent=None):
@@ -126,4 +127,4 @@ def test_the_server_dies_with_a_killed_supervisor(tmp_path):
 )
 def test_how_the_server_ended_is_told_in_words(tmp_path, script, words):
     with start(order(tmp_path, script)) as supervisor:
-        assert _ending(supervisor.wait(10)) == words
+        assert ending(supervisor.wait(10)) == words

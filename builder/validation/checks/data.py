@@ -15,6 +15,7 @@ from builder.validation.probes import IDENTITY
 from builder.validation.verdict import failed, passed
 
 if TYPE_CHECKING:
+    from builder.servers.server import Upload
     from builder.validation.client import Client, Protocol
     from builder.validation.verdict import Finding
 
@@ -30,13 +31,22 @@ NOT_IN_JSON = {"FP16", "FP64"}
 """Triton takes no FP16 in JSON, and writes FP64 with fewer digits than it has."""
 
 
-def data(client: Client, probe: str = IDENTITY) -> Finding:
+def data(
+    client: Client, probe: str = IDENTITY, *, upload: Upload | None = None, served: bool = False
+) -> Finding:
     """The identity probe gives back every array as it was sent.
+
+    Args:
+        client: asks the server.
+        probe: its name there.
+        upload: what to send with its load.
+        served: it is served already, and stays so.
 
     Raises:
         RefusedError: the probe does not load, or does not answer.
     """
-    client.load(probe)
+    if not served:
+        client.load(probe, upload)
     count = 0
     for way, protocol, binary in WAYS:
         for name, array in examples(json=not binary):
@@ -55,7 +65,8 @@ def data(client: Client, probe: str = IDENTITY) -> Finding:
                     expected="the bytes that were sent",
                     found=problem,
                 )
-    client.unload(probe)
+    if not served:
+        client.unload(probe)
     return passed("data", f"{count} arrays of 13 dtypes", "every bit comes back", arrays=count)
 
 

@@ -20,7 +20,7 @@ def probe(case: Case) -> Finding | None:
     asked = case.version.probe
     if asked is None:
         return None
-    endpoint = Endpoint(case.server.http)
+    endpoint = Endpoint(case.server.http, case.server.access)
     for attempt in range(1, ATTEMPTS + 1):
         try:
             reason = endpoint.differs(asked, PATIENCE)

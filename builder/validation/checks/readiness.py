@@ -58,7 +58,7 @@ def load(client: Client, server: Server, subject: Subject) -> Loading:
     stop = threading.Event()
 
     def poll() -> None:
-        with Client(server.grpc, server.http) as asking:
+        with Client.of(server) as asking:
             while not stop.is_set():
                 for number in numbers:
                     if number not in seen and _ready(asking, subject.name, number):
@@ -70,7 +70,7 @@ def load(client: Client, server: Server, subject: Subject) -> Loading:
     poller.start()
     refusal = None
     try:
-        client.load(subject.name)
+        client.load(subject.name, server.control.upload(subject.name))
     except RefusedError as error:
         refusal = cause(error.message, server.log(), subject.name)
     finally:
@@ -120,6 +120,16 @@ def ready(case: Case, loading: Loading) -> Finding:
         )
     what = f"ready after warming batch sizes {_sizes(wanted)}" if wanted else "ready, no warm-up"
     return passed("ready", f"loaded in {seconds:.1f} s", what, load_s=seconds)
+
+
+def absent() -> Finding:
+    """A model is not served, and the server loads none on request."""
+    return failed(
+        "ready",
+        "the server does not serve it, and loads no models on request",
+        expected="a server that serves it, or --model-control-mode=explicit",
+        found="neither",
+    )
 
 
 def first_request(case: Case) -> Finding | None:

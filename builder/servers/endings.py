@@ -1,0 +1,13 @@
+"""How processes end, in words."""
+
+from __future__ import annotations
+
+import signal
+
+
+def ending(code: int | None) -> str:
+    """An exit code in words: 128 + n is signal n, as shells say it; None is not known."""
+    if code is None:
+        return "unknown"
+    names = {128 + one: one.name for one in signal.Signals}
+    return names.get(code, f"exit code {code}")
