@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 KEEP = "ensemble"
 """The file in an ensemble's version folder: an empty folder vanishes from object stores."""
 
+NOTHING: Mapping[str, str] = {}
+
 UNVALIDATED: Mapping[str, Any] = {"passed": False, "reason": "not validated"}
 
 
@@ -38,14 +40,22 @@ def entries(context: Context, records: Mapping[str, Record]) -> dict[str, ModelE
     }
 
 
-def manifest(context: Context, models: Mapping[str, ModelEntry]) -> Manifest:
-    """The manifest of a repository with these models, and nothing that varies by run."""
+def manifest(
+    context: Context, models: Mapping[str, ModelEntry], server: Mapping[str, str] = NOTHING
+) -> Manifest:
+    """The manifest of a repository with these models, and nothing that varies by run.
+
+    Args:
+        context: the project, seen for its target.
+        models: by name.
+        server: what they are proven on, beyond the target's runtime.
+    """
     tools: dict[str, str] = {"triton-builder": __version__}
     for action in context.graph.actions.values():
         if action.stage == "preflight":
             continue  # it makes nothing: a release is the same whatever asked before it
         tools |= {n: v for n, v in action.tools.items() if n != "builder"}
-    tools |= {f"server {name}": version for name, version in context.runtime.items()}
+    tools |= {f"server {name}": version for name, version in {**context.runtime, **server}.items()}
     return Manifest(
         target=context.target_name,
         triton=context.target.triton,

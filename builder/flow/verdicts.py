@@ -32,9 +32,15 @@ CHECKS = (
     "builder.validation.live",
     "builder.validation.probes.identity",
     "builder.flow.subjects",
-    "builder.servers.embedded",
-    "builder.servers.backends.onnxruntime.model",
 )
+SERVERS: Mapping[str, tuple[str, ...]] = {
+    "embedded": ("builder.servers.embedded", "builder.servers.backends.onnxruntime.model"),
+    "container": ("builder.servers.container",),
+    "remote": ("builder.servers.remote",),
+}
+"""The builder's own code that decides a verdict: the checks', and by server its."""
+
+NOTHING: Mapping[str, str] = {}
 
 
 class Verdicts:
@@ -45,10 +51,11 @@ class Verdicts:
         context: Context,
         entries: Mapping[str, ModelEntry],
         records: Mapping[str, Record],
+        server: Mapping[str, str] = NOTHING,
     ) -> None:
         self._store = context.store
         self._ingredients = {
-            (model, version): _ingredients(context, entries, records, model, version)
+            (model, version): _ingredients(context, entries, records, server, model, version)
             for model, entry in entries.items()
             for version in entry.versions
         }
@@ -101,10 +108,11 @@ def _said(verdict: Verdict | None, entry: VersionEntry) -> dict[str, Any]:
     return {"passed": verdict.passed, "server": verdict.server, "checks": checks}
 
 
-def _ingredients(
+def _ingredients(  # noqa: PLR0913 - all that a verdict depends on
     context: Context,
     entries: Mapping[str, ModelEntry],
     records: Mapping[str, Record],
+    server: Mapping[str, str],
     model: str,
     version: str,
 ) -> dict[str, Any]:
@@ -128,9 +136,9 @@ def _ingredients(
         "files": {},
         "inputs": {"goldens": entries[model].versions[version].goldens, "heldout": heldout},
         "tools": {
-            **{f"server {n}": v for n, v in context.runtime.items()},
+            **{f"server {n}": v for n, v in {**context.runtime, **server}.items()},
             **{n: digests.distribution(n) or "" for n in ("numpy", "tritonclient")},
-            "builder": digests.code(*CHECKS),
+            "builder": digests.code(*CHECKS, *SERVERS[context.target.server]),
         },
     }
 

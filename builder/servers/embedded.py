@@ -20,8 +20,9 @@ from builder.servers import log as logs
 from builder.servers import options
 from builder.servers import ports as port_numbers
 from builder.servers.endings import ending
+from builder.servers.endpoint import Access
 from builder.servers.ports import HOST
-from builder.servers.server import resident
+from builder.servers.server import Control, resident
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -64,6 +65,9 @@ class EmbeddedServer:
         InputError: a repository is no folder, or one of `ports` is taken.
         WorkFailedError: it ended or was not live in time; the log's tail is in the message.
     """
+
+    access = Access()
+    control = Control()
 
     def __init__(  # noqa: PLR0913 - how a server runs, all by name
         self,

@@ -1,0 +1,72 @@
+"""The container that a target's models are proven in: which engine, which image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from builder.servers import engine as engines
+from builder.servers.container import ContainerServer
+from builder.triton.releases import release
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from builder.servers.engine import Engine, Image
+    from builder.spec.target import Target
+
+    Say = Callable[[str], None]
+
+
+class Contained:
+    """What is run where. The engine is asked when it must be, and once.
+
+    Args:
+        target: it says the image, or its release does.
+        where: the target's place in the settings, for messages.
+    """
+
+    def __init__(self, target: Target, where: str) -> None:
+        self._target = target
+        self._release = release(target.triton)
+        self._where = f"{where} {'image' if target.image else 'triton'}"
+        self._asked: tuple[Engine, Image] | None = None
+
+    def identity(self, say: Say) -> Mapping[str, str]:
+        """What can change an answer. Where the image is pinned by its digest no engine is asked.
+
+        Raises:
+            MissingError: no engine, or no such image.
+        """
+        return {"image": engines.pin(self._name) or self._found(say)[1].digest}
+
+    def server(self, repositories: Sequence[Path], say: Say) -> ContainerServer:
+        """The server, not started yet.
+
+        Raises:
+            MissingError: as `identity`.
+        """
+        engine, image = self._found(say)
+        return ContainerServer(
+            engine,
+            image,
+            self._release,
+            repositories,
+            limits=self._target.container,
+            gpu=self._target.device == "gpu",
+            verbose=1,
+            where=self._where,
+            say=say,
+        )
+
+    @property
+    def _name(self) -> str:
+        if self._target.image:
+            return self._target.image
+        return self._release.images.get("py3") or self._release.need("images")
+
+    def _found(self, say: Say) -> tuple[Engine, Image]:
+        if self._asked is None:
+            engine = engines.find()
+            self._asked = engine, engine.image(self._name, say, self._where)
+        return self._asked

@@ -1,0 +1,403 @@
+"""A container engine's command line: docker, podman or nerdctl, whichever answers.
+
+What the engine says when it refuses is translated here, once (`trouble`). What a container is
+allowed is `isolation`'s business, and what runs in it `container`'s.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
+
+from builder.errors import BuilderError, MissingError, WorkFailedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+Kind = Literal["docker", "podman", "nerdctl"]
+KINDS: tuple[Kind, ...] = ("docker", "podman", "nerdctl")
+CHOICE = "TRITON_BUILDER_ENGINE"
+HOSTS: Mapping[Kind, str] = {"docker": "DOCKER_HOST", "podman": "CONTAINER_HOST"}
+"""The variables that say where an engine is; nerdctl's is always here."""
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+PROMPT = 60.0
+"""Seconds for what an engine does at once: far more than it takes on a busy machine."""
+
+INSTALL = (
+    "install one (Debian, Ubuntu: apt-get install podman; https://docs.docker.com/engine/install), "
+    "or use server = 'embedded'"
+)
+DOWN = (
+    "cannot connect to the docker daemon",
+    "unable to connect to podman",
+    "cannot connect to podman",
+    "permission denied while trying to connect",
+    "connection refused",
+    "cannot access containerd socket",
+    "is the docker daemon running",
+    "rootless containerd not running",
+)
+NO_GPU = (
+    "could not select device driver",
+    "nvidia-container-cli",
+    "cdi device",
+    "nvidia.com/gpu",
+    "nvidia-container-runtime",
+)
+NO_IMAGE = (
+    "no such image",
+    "image not known",
+    "manifest unknown",
+    "pull access denied",
+    "unauthorized",
+    "initializing source",
+    "failed to resolve reference",
+    "no such host",
+    "repository does not exist",
+    "name unknown",
+    "not found",
+)
+NO_MEMORY = ("out of memory", "oom-killed", "cannot allocate memory", "memory limit too low")
+NO_SPACE = ("no space left on device", "disk quota exceeded")
+NOT_SHARED = ("bind source path does not exist", "statfs", "mounts denied")
+"""Of a folder that the engine's machine does not have."""
+NOISE = re.compile(r".*(systemd connection|level=warning).*\n?")
+"""What podman says where there is no systemd, and nobody needs to read."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command of the engine came to."""
+
+    command: Sequence[str]
+    code: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image that the engine has.
+
+    Attributes:
+        name: what it was asked for as.
+        id: what to run, so that it is this one whatever the name may come to mean.
+        digest: names its content: as its registry does, or as the engine does where no registry has
+            it.
+    """
+
+    name: str
+    id: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An engine that answers.
+
+    Attributes:
+        kind: whose command line it is.
+        program: the command.
+        host: the address of an engine elsewhere, `tcp://…`; empty for this machine's.
+        rootless: whether root in its containers is no root on their machine.
+    """
+
+    kind: Kind
+    program: str
+    host: str = ""
+    rootless: bool = False
+
+    def run(self, *arguments: str, about: Mapping[str, str] | None = None) -> str:
+        """Runs a command that is done at once; gives its standard output.
+
+        Args:
+            arguments: after the program's name.
+            about: what `trouble` is to know.
+
+        Raises:
+            BuilderError: it failed.
+        """
+        done = self.attempt(*arguments)
+        if done.code:
+            raise trouble(self.kind, done, **(about or {}))
+        return done.out
+
+    def attempt(
+        self,
+        *arguments: str,
+        seconds: float | None = PROMPT,
+        feed: Callable[[IO[bytes]], None] | None = None,
+    ) -> Done:
+        """Runs a command that may fail; it ends when the caller is interrupted.
+
+        Args:
+            arguments: after the program's name.
+            seconds: how long it may take; None for as long as it takes.
+            feed: writes what it reads.
+
+        Raises:
+            MissingError: it did not end in time.
+        """
+        return _run((self.program, *arguments), seconds, feed)
+
+    def image(self, name: str, say: Callable[[str], None], where: str) -> Image:
+        """An image, pulled where the engine does not have it.
+
+        Args:
+            name: with its tag or its digest.
+            say: told before it is pulled.
+            where: what names it, for messages.
+
+        Raises:
+            MissingError: it is not to be had.
+        """
+        about = {"image": name, "where": where}
+        found = self.attempt("image", "inspect", name)
+        if found.code:
+            if _any(DOWN, found.err):
+                raise trouble(self.kind, found, **about)
+            say(f"pulling {name}, once (NVIDIA's take some GB)")
+            pulled = self.attempt("pull", "--quiet", name, seconds=None)
+            if pulled.code:
+                raise trouble(self.kind, pulled, **about)
+            found = self.attempt("image", "inspect", name)
+        try:
+            facts = json.loads(found.out)[0]
+            own = str(facts["Id"])
+            names = [str(one) for one in facts.get("RepoDigests") or ()]
+        except (ValueError, LookupError, TypeError) as e:
+            raise trouble(self.kind, found, **about) from e
+        return Image(name, own, digest(name, own, names))
+
+    def inspect(self, container: str) -> dict[str, Any]:
+        """All that the engine knows of a container.
+
+        Raises:
+            BuilderError: there is none.
+        """
+        out = self.run("inspect", container)
+        try:
+            facts: dict[str, Any] = json.loads(out)[0]
+        except (ValueError, LookupError) as e:
+            done = Done((self.program, "inspect"), 0, out, out)
+            raise trouble(self.kind, done) from e
+        return facts
+
+    @property
+    def address(self) -> str:
+        """Where the containers' published ports are: of this machine's engine nobody else's.
+
+        Raises:
+            MissingError: the engine is elsewhere, and no address says where.
+        """
+        if not self.host:
+            return LOOPBACK[0]
+        parts = urlsplit(self.host)
+        if parts.scheme not in ("tcp", "http", "https") or not parts.hostname:
+            raise MissingError(
+                "the ports of a container on such an engine cannot be reached",
+                where=f"${HOSTS.get(self.kind, CHOICE)}",
+                found=self.host,
+                expected="a local socket, or tcp://HOST:PORT",
+                fix="use an engine of this machine; or run tritonserver there yourself, and set "
+                "server = 'remote'",
+            )
+        return LOOPBACK[0] if parts.hostname in LOOPBACK else parts.hostname
+
+
+def find(environ: Mapping[str, str] = os.environ) -> Engine:
+    """The engine that $TRITON_BUILDER_ENGINE names, or the first that answers.
+
+    Raises:
+        MissingError: none is installed, or none answers.
+    """
+    chosen = environ.get(CHOICE)
+    names: Sequence[str] = (chosen,) if chosen else KINDS
+    refused: list[Done] = []
+    for name in names:
+        program = shutil.which(name)
+        if program is None:
+            continue
+        answer = _asked(program, environ)
+        if isinstance(answer, Engine):
+            return answer
+        refused.append(answer)
+    if refused:
+        raise _silent(refused)
+    raise MissingError(
+        "there is no container engine",
+        where=f"${CHOICE}" if chosen else "PATH",
+        found=chosen,
+        expected="docker, podman or nerdctl",
+        fix=INSTALL,
+    )
+
+
+def digest(name: str, own: str, others: Sequence[str]) -> str:
+    """What names an image's content.
+
+    Args:
+        name: what it was asked for as; the digest in it counts, if there is one.
+        own: the engine's own name for it.
+        others: where registries have it, and as what: `nvcr.io/…@sha256:…`.
+    """
+    pinned = pin(name)
+    if pinned:
+        return pinned
+    wanted = name.rpartition("/")[2].partition(":")[0]
+    by_repository = [one.rpartition("@") for one in others]
+    same = [d for repository, _, d in by_repository if repository.rpartition("/")[2] == wanted]
+    found = sorted(same) or sorted(d for _, _, d in by_repository)
+    return found[0] if found else f"sha256:{own.removeprefix('sha256:')}"
+
+
+def pin(name: str) -> str | None:
+    """The digest that an image's name holds, `…@sha256:…`."""
+    found = name.rpartition("@")[2]
+    return found if found.startswith("sha256:") else None
+
+
+def trouble(
+    kind: Kind, done: Done, *, image: str = "", where: str | None = None, memory: str = ""
+) -> BuilderError:
+    """What a refusal of the engine means.
+
+    Args:
+        kind: whose words they are.
+        done: what was refused.
+        image: the image that it is about.
+        where: what names the image.
+        memory: what the container may have.
+    """
+    said = NOISE.sub("", done.err).strip() or done.out.strip()
+    about = {"where": where or kind, "detail": said}
+    if _any(DOWN, said) and "pinging container registry" not in said:
+        return _silent([done])
+    if _any(NO_GPU, said):
+        return MissingError(
+            "the container engine has no GPU to give",
+            found=f"{kind} refused it",
+            expected="a GPU, its driver, and the NVIDIA Container Toolkit",
+            fix="nvidia-smi shows whether there is a GPU; then, for podman: nvidia-ctk cdi generate"
+            " --output=/etc/cdi/nvidia.yaml; for docker: nvidia-ctk runtime configure",
+            **about,
+        )
+    if _any(NO_MEMORY, said):
+        return WorkFailedError(
+            "the container is out of memory",
+            found=memory or None,
+            expected="memory for the server and all its models",
+            fix="raise `memory` of the target's `container`, or leave it out",
+            **about,
+        )
+    if _any(NO_SPACE, said):
+        return MissingError(
+            "the container engine's disk is full",
+            fix=f"{kind} system prune removes what is not in use",
+            **about,
+        )
+    if image and _any(NO_IMAGE, said):
+        return MissingError(
+            "the server's image is not here, and cannot be pulled",
+            found=image,
+            expected="an image that the engine has, or gets from its registry",
+            fix=f"see whether this does: {kind} pull {image}; or set the target's `image` to one "
+            "that you have",
+            **about,
+        )
+    return WorkFailedError(
+        "the container engine refused",
+        found=" ".join((kind, *done.command[1:2])),
+        fix="mend what it says below",
+        **about,
+    )
+
+
+def _asked(program: str, environ: Mapping[str, str]) -> Engine | Done:
+    """What a program is, or its words where it does not answer."""
+    version = _run((program, "--version"), PROMPT)
+    kind: Kind = next((one for one in KINDS if one in version.out.lower()), "docker")
+    if version.code or kind not in version.out.lower():
+        return version
+    template = "{{.Host.Security.Rootless}}" if kind == "podman" else "{{json .SecurityOptions}}"
+    try:
+        info = _run((program, "info", "--format", template), PROMPT)
+    except MissingError as e:
+        return Done((program, "info"), 1, "", str(e))
+    if info.code:
+        return info
+    rootless = info.out.strip() == "true" if kind == "podman" else "rootless" in info.out
+    return Engine(kind, program, _elsewhere(kind, program, environ), rootless)
+
+
+def _elsewhere(kind: Kind, program: str, environ: Mapping[str, str]) -> str:
+    """The address of an engine that is not this machine's; empty where it is."""
+    if kind == "docker":  # its contexts may say so as well as the variable
+        template = "{{.Endpoints.docker.Host}}"
+        host = _run((program, "context", "inspect", "--format", template), PROMPT).out.strip()
+    else:
+        host = environ.get(HOSTS.get(kind, ""), "")
+    local = not host or urlsplit(host).scheme in ("unix", "npipe", "fd")
+    return "" if local else host
+
+
+def _silent(refused: Sequence[Done]) -> MissingError:
+    names = [done.command[0].rpartition("/")[2] for done in refused]
+    return MissingError(
+        f"{' and '.join(names)}: installed, but no engine answers",
+        found=", ".join(os.environ[v] for v in HOSTS.values() if os.environ.get(v)) or None,
+        expected="an engine that runs, and that you may use",
+        fix="start it (systemctl start docker; podman needs no daemon), or join its group "
+        "(usermod -aG docker $USER, then log in again); or name another one in "
+        f"${CHOICE}",
+        detail="\n".join(NOISE.sub("", done.err).strip() for done in refused),
+    )
+
+
+def _run(
+    command: Sequence[str], seconds: float | None, feed: Callable[[IO[bytes]], None] | None = None
+) -> Done:
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            start_new_session=True,  # a terminal's Ctrl-C is ours to act on
+        )
+        try:
+            if feed and process.stdin:
+                with suppress(BrokenPipeError), process.stdin as pipe:
+                    feed(pipe)
+            process.wait(seconds)
+        except subprocess.TimeoutExpired as e:
+            raise MissingError(
+                "the container engine does not answer",
+                where=" ".join(command[:2]),
+                found=f"nothing in {seconds:g} s",
+                fix="see what it is at; perhaps start it anew: systemctl restart docker",
+            ) from e
+        finally:
+            if process.poll() is None:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        texts = []
+        for file in (out, err):
+            file.seek(0)
+            texts.append(file.read().decode(errors="replace"))
+        return Done(command, process.returncode, *texts)
+
+
+def _any(words: Sequence[str], text: str) -> bool:
+    lower = text.lower()
+    return any(one in lower for one in words)
