@@ -42,7 +42,7 @@ def run(job: Job) -> dict[str, object]:
     params = job.params
     library = _library(params)
     _same(library.__version__, params["tensorrt"])
-    device.use(params["capability"])
+    device.use(params["capability"], device.driver())
     kept = _timings(library.__version__, params["capability"])
     plan = compiler.build(
         library, job.inputs["onnx"] / MODEL, params["profiles"], _options(params, kept), job.where

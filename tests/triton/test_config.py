@@ -123,3 +123,17 @@ def test_an_unknown_field_is_met_with_a_suggestion():
 def test_the_text_is_the_same_every_time():
     assert text() == text()
     assert text().startswith('name: "m"\nbackend: "onnxruntime"\n')
+
+
+def test_plans_have_a_file_a_capability_and_all_their_profiles():
+    plans = {"8.0": "model_cc80.plan", "9.0": "model_cc90.plan"}
+    found = parsed(text(backend="tensorrt", kind="KIND_GPU", plans=plans, profiles=3))
+    assert (found.backend, found.platform) == ("tensorrt", "tensorrt_plan")
+    assert dict(found.cc_model_filenames) == plans
+    assert list(found.instance_group[0].profile) == ["0", "1", "2"]
+    assert found.default_model_filename not in plans.values()  # no other GPU has a file to load
+
+
+def test_a_graph_has_neither():
+    assert "profile" not in text()
+    assert "cc_model_filenames" not in text()

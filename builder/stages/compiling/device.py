@@ -15,16 +15,27 @@ MAJOR, MINOR = 75, 76
 """CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR of cuda.h."""
 
 
-def use(capability: str, driver: str = DRIVER) -> None:
+def driver() -> Any:
+    """The driver's library; None where there is none."""
+    try:
+        return ctypes.CDLL(DRIVER)
+    except OSError:
+        return None
+
+
+def use(capability: str, cuda: Any) -> None:
     """Makes the first GPU of a compute capability the current one of this thread.
+
+    Args:
+        capability: `9.0`.
+        cuda: `driver()`.
 
     Raises:
         MissingError: there is no driver, or no such GPU.
+        WorkFailedError: the driver refuses.
     """
-    try:
-        cuda = ctypes.CDLL(driver)
-    except OSError as e:
-        raise _none(capability, "no NVIDIA driver") from e
+    if cuda is None:
+        raise _none(capability, "no NVIDIA driver")
     _call(cuda, "cuInit", 0)
     count = ctypes.c_int()
     _call(cuda, "cuDeviceGetCount", ctypes.byref(count))
@@ -41,13 +52,13 @@ def use(capability: str, driver: str = DRIVER) -> None:
     raise _none(capability, ", ".join(found) or "no GPU")
 
 
-def _attribute(cuda: ctypes.CDLL, kind: int, device: ctypes.c_int) -> int:
+def _attribute(cuda: Any, kind: int, device: ctypes.c_int) -> int:
     value = ctypes.c_int()
     _call(cuda, "cuDeviceGetAttribute", ctypes.byref(value), kind, device)
     return value.value
 
 
-def _call(cuda: ctypes.CDLL, name: str, *arguments: Any) -> None:
+def _call(cuda: Any, name: str, *arguments: Any) -> None:
     status = getattr(cuda, name)(*arguments)
     if status:
         raise WorkFailedError(
