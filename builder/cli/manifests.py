@@ -31,6 +31,12 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--image", help="Triton's; default: the target's.")
 @click.option("--pull-image", metavar="IMAGE", help="With triton-builder[agent] in it.")
 @click.option("--verify-key", type=FILE, help="A public key in PEM that releases are signed with.")
+@click.option(
+    "--job",
+    metavar="IMAGE",
+    help="Only a Job that proves the target beside a Triton of its own; IMAGE has this project in "
+    "/project, and triton-builder[build].",
+)
 @click.option("--report", type=FILE, help="What `validate --json` printed: loads and memory.")
 @click.option(
     "--out",
@@ -46,6 +52,7 @@ def command(  # noqa: PLR0913 - the command's options
     target: str | None,
     file: Path | None,
     report: Path | None,
+    job: str | None,
     out: Path | None,
     as_json: bool,
     **given: Any,
@@ -58,6 +65,17 @@ def command(  # noqa: PLR0913 - the command's options
     project = read_settings(root)
     name = target or project.default_target
     said = _settings(root, file, given)
+    if job is not None:
+        from builder.deploy.job import job as validation
+
+        made = validation(name, _target(project, name), said, job, project.remote_cache)
+        folder = out or root / "kubernetes" / f"{name}-validation"
+        changed = manifests.put({"job.yaml": manifests.dump(made)}, folder)
+        if as_json:
+            print_json(folder=str(folder), changed=changed, job=made["metadata"]["name"])
+        else:
+            print(f"{folder}/job.yaml: {'changed' if changed else 'nothing changed'}")
+        return
     context = manifests.context(
         _manifest(root, name),
         _target(project, name),

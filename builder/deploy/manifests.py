@@ -16,6 +16,7 @@ from builder.errors import InputError
 from builder.files import disk_errors, write_atomically
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from builder.deploy.context import Object
@@ -104,13 +105,13 @@ def files(context: Context) -> dict[str, bytes]:
     kinds: dict[str, list[Object]] = {}
     for one in objects(context):
         kinds.setdefault(f"{one['kind'].lower()}.yaml", []).append(one)
-    found = {name: _dump(*group) for name, group in kinds.items()}
+    found = {name: dump(*group) for name, group in kinds.items()}
     kustomization: Object = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "resources": sorted(found),
     }
-    return {**found, KUSTOMIZATION: _dump(kustomization)}
+    return {**found, KUSTOMIZATION: dump(kustomization)}
 
 
 def write(context: Context, folder: Path) -> list[str]:
@@ -122,7 +123,11 @@ def write(context: Context, folder: Path) -> list[str]:
     Raises:
         InputError: lanes do not fit the release, or a file is in the way.
     """
-    wanted = files(context)
+    return put(files(context), folder)
+
+
+def put(wanted: Mapping[str, bytes], folder: Path) -> list[str]:
+    """The same for files that somebody else has made."""
     changed = []
     with disk_errors(folder):
         for path in sorted(folder.glob("*.yaml")):
@@ -185,7 +190,7 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _text)
 
 
-def _dump(*values: Object) -> bytes:
+def dump(*values: Object) -> bytes:
     text = yaml.dump_all(
         values,
         Dumper=_Dumper,

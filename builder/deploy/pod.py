@@ -77,7 +77,7 @@ def template(context: Context, pods: Pods) -> Object:
         spec["serviceAccountName"] = settings.service_account
     if settings.image_pull_secrets:
         spec["imagePullSecrets"] = [{"name": name} for name in settings.image_pull_secrets]
-    affinity = _capable(context.target.compute_capabilities)
+    affinity = capable(context.target.compute_capabilities)
     if context.target.device == "gpu" and affinity:
         spec["affinity"] = affinity
     return {"metadata": {"labels": context.labels(pods.name)}, "spec": spec}
@@ -284,7 +284,7 @@ def _grace(context: Context) -> int:
     return math.ceil(probing.drain / 1e6) + math.ceil(probing.finish / 1e6) + 15
 
 
-def _capable(capabilities: tuple[str, ...]) -> Object | None:
+def capable(capabilities: tuple[str, ...]) -> Object | None:
     """Nodes whose GPU can run the plans, by the labels of NVIDIA's GPU feature discovery."""
     if not capabilities:
         return None

@@ -491,11 +491,26 @@ SETTINGS_FIELDS = (
             edit("pyproject.toml", 'device = "cpu"', 'device = "gpu"'), target('server = "remote"')
         ),
         f"config net, config aged, qdq net 1.1, prove net 1.1, {PREFLIGHTS}",
-        "net, aged, pair, outer",
+        ALL,
         says="KIND_CPU → KIND_GPU",
     ),
-    row("targets.server", target('server = "remote"')),
+    row("targets.server", target('server = "remote"'), unproven=ALL),
+    row("targets.url", target('url = "http://a:8000"')),
     row("targets.image", target('image = "tritonserver:24.10-py3"')),
+    *(
+        row(f"targets.container {option}", target(f"container = {{{option}}}"))
+        for option in ('memory = "8GB"', 'shm-size = "2GB"', "pids = 1000")
+    ),
+    row(
+        "targets.container gpus",
+        both(
+            edit("pyproject.toml", 'device = "cpu"', 'device = "gpu"'),
+            target('server = "remote"\ncontainer = {gpus = "0"}'),
+        ),
+        f"config net, config aged, qdq net 1.1, prove net 1.1, {PREFLIGHTS}",
+        ALL,
+        says="KIND_CPU → KIND_GPU",
+    ),
     row("targets.formats", target('formats = ["python", "onnx", "vllm"]')),
     row("targets.compute-capabilities", target('compute-capabilities = ["9.0"]')),
     row("targets.preflight", target("preflight = false")),
