@@ -47,6 +47,7 @@ SETTLING = 2.0
 """Seconds that the engine's programs may take to notice that a container has ended."""
 PSS = re.compile(r"^Pss:\s+(\d+) kB", re.MULTILINE)
 KILLED = 137
+MEMORY = "out of memory"
 OPEN = 0o005
 """What a folder's mode must have for anybody to look into it."""
 
@@ -223,7 +224,10 @@ class ContainerServer:
             start_new_session=True,  # a terminal's Ctrl-C is ours to act on
         )
         self._create()
-        self._engine_does("start", self.container)
+        started = self.engine.attempt("start", self.container)
+        if started.code:
+            self._refuse_memory(self._state())
+            raise trouble(self.engine.kind, started, **self._about())
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `_stop`
         self._following = subprocess.Popen(
             [program, "logs", "--follow", self.container],
@@ -250,9 +254,14 @@ class ContainerServer:
             if not any(words in done.err.lower() for words in NOT_SHARED):
                 raise trouble(self.engine.kind, done, **self._about())
             owner.remove(self.engine, self.container)
-        self._engine_does(*self._arguments(copied=True))
+        done = self.engine.attempt(*self._arguments(copied=True))
+        if done.code:
+            raise trouble(self.engine.kind, done, **self._about())
         into = f"{self.container}:{REPOSITORIES}"
-        done = self.engine.attempt("cp", "-", into, seconds=None, feed=self._pack)
+        as_it_is = (
+            ["--archive=false"] if self.engine.kind == "podman" else []
+        )  # else the user's own
+        done = self.engine.attempt("cp", *as_it_is, "-", into, seconds=None, feed=self._pack)
         if done.code:
             raise trouble(self.engine.kind, done, **self._about())
 
@@ -312,10 +321,16 @@ class ContainerServer:
             for number, folder in enumerate(self.repositories):
                 archive.add(folder, str(number), filter=plain)
 
-    def _engine_does(self, *arguments: str) -> None:
-        done = self.engine.attempt(*arguments)
-        if done.code:
-            raise trouble(self.engine.kind, done, **self._about())
+    def _refuse_memory(self, state: str) -> None:
+        """Raises WorkFailedError where a container has ended for want of memory."""
+        if MEMORY in state:
+            raise WorkFailedError(
+                "the server has not the memory to start",
+                where=self._where,
+                found=state,
+                fix="raise `memory` of the target's `container`, or leave it out",
+                detail=logs.tail(self.log()) or None,
+            )
 
     def _about(self) -> dict[str, str]:
         memory = f"a limit of {_shown(self._limits.memory)}" if self._limits.memory else ""
@@ -327,6 +342,7 @@ class ContainerServer:
         asked = Endpoint(self.http)
         while True:
             if self._waiting is None or self._waiting.poll() is not None:
+                self._refuse_memory(self.ended())
                 raise self._failed(f"tritonserver ended before it was live: {self.ended()}")
             with contextlib.suppress(UnreachableError, RefusedError):
                 asked.call("GET", "/v2/health/live", timeout=5)
@@ -374,9 +390,9 @@ class ContainerServer:
             return "unknown"
         limit = self._limits.memory
         if state.get("OOMKilled"):
-            return "out of memory" + (f", its limit is {_shown(limit)}" if limit else "")
+            return MEMORY + (f", its limit is {_shown(limit)}" if limit else "")
         if code == KILLED and limit:  # some engines do not notice what the kernel killed it for
-            return f"{ending(code)}, perhaps out of memory: its limit is {_shown(limit)}"
+            return f"{ending(code)}, perhaps {MEMORY}: its limit is {_shown(limit)}"
         return ending(code)
 
     def _stop(self) -> None:

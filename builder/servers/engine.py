@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-from builder.errors import BuilderError, MissingError, WorkFailedError
+from builder.errors import BuilderError, InputError, MissingError, WorkFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -53,6 +53,8 @@ NO_GPU = (
     "nvidia.com/gpu",
     "nvidia-container-runtime",
 )
+NAMING = ("image", "pull", "create")
+"""The commands that may find that there is no image."""
 NO_IMAGE = (
     "no such image",
     "image not known",
@@ -66,7 +68,10 @@ NO_IMAGE = (
     "name unknown",
     "not found",
 )
+NO_PROGRAM = ("executable file not found", "exec: no such file")
 NO_MEMORY = ("out of memory", "oom-killed", "cannot allocate memory", "memory limit too low")
+NOT_YET = "a container that has stopped"
+"""Of one whose first process was gone before it was let run: killed, if its memory is limited."""
 NO_SPACE = ("no space left on device", "disk quota exceeded")
 NOT_SHARED = ("bind source path does not exist", "statfs", "mounts denied")
 """Of a folder that the engine's machine does not have."""
@@ -266,7 +271,7 @@ def pin(name: str) -> str | None:
     return found if found.startswith("sha256:") else None
 
 
-def trouble(
+def trouble(  # noqa: PLR0911 - one a meaning
     kind: Kind, done: Done, *, image: str = "", where: str | None = None, memory: str = ""
 ) -> BuilderError:
     """What a refusal of the engine means.
@@ -291,7 +296,7 @@ def trouble(
             " --output=/etc/cdi/nvidia.yaml; for docker: nvidia-ctk runtime configure",
             **about,
         )
-    if _any(NO_MEMORY, said):
+    if _any(NO_MEMORY, said) or (memory and NOT_YET in said):
         return WorkFailedError(
             "the container is out of memory",
             found=memory or None,
@@ -305,7 +310,15 @@ def trouble(
             fix=f"{kind} system prune removes what is not in use",
             **about,
         )
-    if image and _any(NO_IMAGE, said):
+    if _any(NO_PROGRAM, said):
+        return InputError(
+            "the image holds no tritonserver",
+            found=image,
+            expected="an image as nvcr.io/nvidia/tritonserver has them",
+            fix="set the target's `image` to one of its release",
+            **about,
+        )
+    if image and done.command[1] in NAMING and _any(NO_IMAGE, said):
         return MissingError(
             "the server's image is not here, and cannot be pulled",
             found=image,
