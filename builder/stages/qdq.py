@@ -25,15 +25,16 @@ def run(job: Job) -> dict[str, object]:
     samples = goldens.read(job.inputs["reference"] / goldens.FILE)
     effort: Effort = job.params.get("recipe") or "default"
     subject = _subject(artifact.read(job.inputs["onnx"]), samples)
-    recipes = pairs.RECIPES[effort] if subject.layers.linears or subject.convolutions else ()
-    return trial.run(job, recipes, subject.made_by, samples, layouts=False)
+    return trial.run(
+        job, subject.recipes(effort), subject.made_by, samples, layouts=False, instead="fp16"
+    )
 
 
 def _subject(model: onnx.ModelProto, samples: list[Golden]) -> pairs.Subject:
     wide = half.kept(model, samples)
     layers = linear.find(model, linear.constants(model))
     names = list(dict.fromkeys(one.input for one in layers.linears))
-    convolutions = pairs.convolutions(model)
+    convolutions = pairs.convolutions(model, layers)
     images = list(dict.fromkeys(one.input for one in convolutions))
     return pairs.Subject(
         model,

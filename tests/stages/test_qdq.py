@@ -1,5 +1,7 @@
 """Int8 for GPUs: what is quantised, how well it agrees, and that it is what TensorRT takes."""
 
+import sys
+
 import numpy as np
 import onnx
 import pytest
@@ -10,7 +12,7 @@ from builder.stages.goldens import Golden
 from builder.stages.quantising import pairs
 from tests.stages import graphs
 from tests.stages.graphs import X, Y, helper, random, xs
-from tests.stages.test_int8 import spellings
+from tests.stages.test_int8 import minilm, spellings
 
 IMAGE = {"x": {"dtype": "float32", "shape": ["batch", 3, 16, 16]}}
 
@@ -96,14 +98,70 @@ def test_convolutions_have_a_scale_a_channel_and_layers_that_read_one_value_shar
     }
 
 
-def test_what_is_not_quantised_is_fp16_and_inputs_and_outputs_are_the_spec_s(tmp_path):
-    graph = convolutional()
-    job = graphs.job(tmp_path, graph, IMAGE, Y, images())
+def between():
+    """Two layers with something between them, and a small one beside."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["a"], name="one"),
+        helper.make_node("Mul", ["a", "s"], ["b"], name="between"),
+        helper.make_node("Gemm", ["b", "v", "c"], ["y"], name="two"),
+    ]
+    values = {
+        "w": random(32, 32, seed=1),
+        "s": random(32, seed=2),
+        "v": random(32, 16, seed=3),
+        "c": random(16, seed=4),
+    }
+    return graphs.model(nodes, values, X, Y)
+
+
+@pytest.mark.parametrize(
+    ("graph", "inputs", "samples"),
+    [(between(), X, xs()), (convolutional(), IMAGE, images())],
+    ids=["linear", "convolutional"],
+)
+def test_inputs_and_outputs_are_the_spec_s(tmp_path, graph, inputs, samples):
+    job = graphs.job(tmp_path, graph, inputs, Y, samples)
     qdq.run(job)
     made = artifact.read(job.out).graph
     assert list(made.input) == list(graph.graph.input)
     assert list(made.output) == list(graph.graph.output)
-    assert {v.dtype.name for v in constants(job.out).values()} <= {"float16", "int8", "int64"}
+
+
+def test_what_lies_between_linear_layers_is_fp16_and_they_are_fp32_with_their_biases(tmp_path):
+    job = graphs.job(tmp_path, between(), X, Y, xs())
+    qdq.run(job)
+    values = constants(job.out)
+    assert values["s"].dtype == np.float16
+    assert values["c"].dtype == np.float32
+    scales = {values[n.input[1]].dtype for n in of_kind(job.out, "QuantizeLinear")}
+    assert scales == {np.dtype(np.float32)}
+
+
+def test_what_lies_between_convolutions_stays_as_it_is(tmp_path):
+    job = graphs.job(tmp_path, convolutional(), IMAGE, Y, images())
+    qdq.run(job)
+    assert {v.dtype.name for v in constants(job.out).values()} == {"float32", "int8"}
+    assert not of_kind(job.out, "Cast")
+
+
+def test_few_convolutions_among_linear_layers_are_not_quantised(tmp_path):
+    nodes = [
+        helper.make_node("Conv", ["x", "k"], ["a"], strides=[16, 16], name="patches"),
+        helper.make_node("Flatten", ["a"], ["b"], name="flat"),
+        helper.make_node("MatMul", ["b", "v"], ["c"], name="wide"),
+        helper.make_node("MatMul", ["c", "w"], ["y"], name="head"),
+    ]
+    values = {
+        "k": random(8, 3, 16, 16, seed=1, scale=0.1),
+        "v": random(8, 900, seed=2),
+        "w": random(900, 16, seed=3, scale=0.1),
+    }
+    graph = graphs.model(nodes, values, IMAGE, Y)
+    job = graphs.job(tmp_path, graph, IMAGE, Y, images())
+    qdq.run(job)
+    (patches,) = of_kind(job.out, "Conv")
+    assert constants(job.out)[patches.input[1]].dtype == np.float16
+    assert len(of_kind(job.out, "QuantizeLinear")) == 2
 
 
 def test_an_answer_does_not_depend_on_its_batch_mates(tmp_path):
@@ -168,6 +226,7 @@ def test_a_missed_tolerance_is_refused_with_the_best_recipe(tmp_path):
     with pytest.raises(WorkFailedError, match="int8 recipes keeps the tolerance") as caught:
         qdq.run(job)
     assert "static-pairs" in caught.value.found
+    assert "precision: fp16" in caught.value.fix
     assert not list(job.out.iterdir())
 
 
@@ -177,3 +236,24 @@ def test_the_last_bits_of_a_calibration_do_not_reach_a_scale():
     assert same.mean() > 0.999
     assert (pairs.scale(most) * pairs.LEVELS >= most).all()
     assert (pairs.scale(most) * pairs.LEVELS <= most * 1.016).all()
+
+
+@pytest.mark.export
+@pytest.mark.slow
+def test_minilm_keeps_sentences_that_it_was_not_calibrated_on(tmp_path, monkeypatch):
+    # tests/triton looks like a package `triton` to torch, which would take it for the compiler
+    monkeypatch.setitem(sys.modules, "triton", None)
+    job, sentences = minilm(tmp_path)
+    facts = qdq.run(job)
+    assert facts["size"] <= 0.45 * facts["size_fp32"]
+    asked = [Golden(one, {}) for one in sentences]
+    reference, made = (
+        artifact.answers(artifact.session(folder, threads=2), asked)
+        for folder in (job.inputs["onnx"], job.out)
+    )
+    cosines = [
+        float((a["y"] * b["y"]).sum() / np.linalg.norm(a["y"]) / np.linalg.norm(b["y"]))
+        for a, b in zip(reference, made, strict=True)
+    ]
+    assert min(cosines) >= 0.985
+    assert np.mean(cosines) >= 0.995

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     import onnx
 
+    from builder.spec.tolerance import Precision
     from builder.stages.goldens import Golden
     from builder.stages.job import Job
     from builder.stages.quantising.recipes import Effort
@@ -23,13 +24,14 @@ if TYPE_CHECKING:
 Recipe = TypeVar("Recipe")
 
 
-def run(
+def run(  # noqa: PLR0913 - a trial's parts
     job: Job,
     recipes: Sequence[Recipe],
     make: Callable[[Recipe], onnx.ModelProto],
     samples: Sequence[Golden],
     *,
     layouts: bool = True,
+    instead: Precision = "fp32",
 ) -> dict[str, object]:
     """Writes `model.onnx` by the recipe that is taken.
 
@@ -39,6 +41,7 @@ def run(
         make: the model by a recipe.
         samples: with the right answers.
         layouts: see `artifact.session`.
+        instead: the precision to take where int8 does not do.
 
     Returns the facts: the recipe taken, its agreement, all that were tried, bytes before
     and after.
@@ -53,7 +56,7 @@ def run(
             "nothing in this graph can be quantised",
             where=job.where,
             found="no constant matrix, embedding, convolution or LSTM of a size that counts",
-            fix="set precision: fp32 for this version",
+            fix=f"set precision: {instead} for this version",
         )
     tried: list[dict[str, object]] = []
     best: tuple[Recipe, Score, onnx.ModelProto] | None = None
@@ -77,12 +80,12 @@ def run(
             f"none of {len(tried)} int8 recipes can be applied to this graph",
             where=job.where,
             found=tried[0]["failed"],
-            fix="set precision: fp32 for this version",
+            fix=f"set precision: {instead} for this version",
             detail="\n".join(f"{one['recipe']}: {one['failed']}" for one in tried),
         )
     recipe, found, model = best
     if found.misses:
-        raise _refusal(job, str(recipe), found, standard, len(tried))
+        raise _refusal(job, str(recipe), found, standard, len(tried), instead)
     _strip(model)
     return {
         "recipe": str(recipe),
@@ -93,12 +96,12 @@ def run(
     }
 
 
-def _refusal(
-    job: Job, recipe: str, found: Score, standard: Standard, tried: int
+def _refusal(  # noqa: PLR0913 - what a message says
+    job: Job, recipe: str, found: Score, standard: Standard, tried: int, instead: Precision
 ) -> WorkFailedError:
     miss = found.misses[0]
     accurate = [] if job.params.get("recipe") == "accurate" else ["recipe: accurate"]
-    fixes = [*accurate, "precision: fp32", "a wider `tolerance` for this version"]
+    fixes = [*accurate, f"precision: {instead}", "a wider `tolerance` for this version"]
     return WorkFailedError(
         f"none of {tried} int8 recipes keeps the tolerance",
         where=job.where,
