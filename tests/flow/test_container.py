@@ -1,0 +1,280 @@
+"""A target that is proven in a container, by the commands that a user has."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from builder.servers import owner
+from builder.servers.owner import Owner
+from builder.validation.live import CHECKS
+from tests import projects
+from tests.containers import images
+from tests.projects import ECHO_MODEL, echo, model
+
+pytest_plugins = ["tests.containers.fixture"]
+pytestmark = [pytest.mark.live, pytest.mark.slow]
+
+LABEL = f'{{{{index .Config.Labels "{owner.LABEL}"}}}}'
+TARGET = """
+[tool.triton-builder]
+default-target = "boxed"
+[tool.triton-builder.targets.cpu]
+triton = "24.10"
+device = "cpu"
+[tool.triton-builder.targets.boxed]
+triton = "24.10"
+device = "cpu"
+server = "container"
+image = "{image}"
+container = {{memory = "4GB", shm-size = "256MB", pids = 1024}}
+"""
+SLOW = ECHO_MODEL.replace(
+    "        return [", "        import time; time.sleep(20)\n        return ["
+)
+ASKED = projects.SPEC.replace(
+    'versions:\n  "1.0": {{precision: fp32}}\n',
+    """timeout: 500ms
+warmup: [1, 2]
+accuracy: {{data: source.py:held_out, output: y, top1: {{fp32: 0.9}}}}
+versions:
+  "1.0": {{precision: fp32}}
+  "1.1": {{precision: fp32}}
+""",
+)
+ASKED_SOURCE = """
+import numpy as np
+import torch
+
+
+def load():
+    linear = torch.nn.Linear(4, 3)
+    with torch.no_grad():
+        linear.weight.copy_(torch.eye(3, 4))
+    return linear
+
+
+def samples():
+    rng = np.random.default_rng(0)
+    return [{"x": rng.normal(size=(n, 4)).astype(np.float32)} for n in (1, 2, 3)]
+
+
+def held_out():
+    labels = np.arange(30) % 3
+    return {"x": 9 * np.eye(4, dtype=np.float32)[labels]}, labels
+"""
+
+
+@pytest.fixture
+def image(engine, installation):
+    return images.tritonserver(engine, installation)
+
+
+@pytest.fixture
+def project(tmp_path, engine, image, cache, monkeypatch):
+    """A project with a store of its own, whose target is served by the test's own engine."""
+    for name, value in engine.environment.items():
+        monkeypatch.setenv(name, value)
+    for variable in ("DOCKER_HOST", "CONTAINER_HOST"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("TRITON_BUILDER_ENGINE", "podman")
+    own = tmp_path / "cache"
+    own.mkdir()
+    (own / "servers").symlink_to(cache / "servers")
+    monkeypatch.setenv("TRITON_BUILDER_CACHE", str(own))
+    monkeypatch.setattr(projects, "TARGET", TARGET.format(image=image))
+    root = tmp_path / "project"
+    root.mkdir()
+    return root
+
+
+@pytest.fixture
+def start(project):
+    """Starts the command in the project; it is ended with the test."""
+    started = []
+
+    def begin(*arguments):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "builder", "-C", str(project), *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def run(start):
+    """Runs the command to its end; its exit code, and what it said."""
+
+    def finish(*arguments):
+        process = start(*arguments)
+        out, err = process.communicate(timeout=200)
+        assert "Traceback" not in err
+        return process.returncode, out, err
+
+    return finish
+
+
+def containers(engine, *processes):
+    """The containers that these processes own; of all where none is named."""
+    ids = engine("ps", "--all", "--quiet", f"--filter=label={owner.LABEL}").split()
+    owners = {id_: engine("inspect", id_, "--format", LABEL).strip() for id_ in ids}
+    pids = {process.pid for process in processes}
+    return [id_ for id_, label in owners.items() if Owner.read(label).pid in pids]
+
+
+def until(done):
+    deadline = time.monotonic() + 60
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def manifest(project, target="boxed"):
+    return json.loads((project / "repository" / target / "manifest.json").read_text())
+
+
+@pytest.mark.export
+def test_every_check_is_asked_in_a_container_as_in_the_embedded_server(engine, image, project, run):
+    echo(project)
+    model(project, "asked", ASKED, ASKED_SOURCE)
+    code, out, err = run("build")
+    assert code == 0, err
+    assert "container" in out
+    code, _, err = run("build", "--target", "cpu")
+    assert code == 0, err
+    boxed, embedded = (manifest(project, target)["models"] for target in ("boxed", "cpu"))
+    for name in ("echo", "asked"):
+        for version, entry in boxed[name]["versions"].items():
+            assert entry["verdict"]["passed"]
+            assert entry["verdict"]["server"] == "tritonserver 2.51.0 (24.10), container"
+            other = embedded[name]["versions"][version]["verdict"]
+            assert entry["verdict"]["checks"] == other["checks"]
+    checks = boxed["asked"]["versions"]["1.1"]["verdict"]["checks"]
+    assert set(checks) == {*CHECKS, "ready", "first request", "data"}
+    digest = json.loads(engine("image", "inspect", image))[0]["Digest"]
+    assert manifest(project)["toolchain"]["server image"] == digest
+    assert "server image" not in manifest(project, "cpu")["toolchain"]
+
+
+def test_what_was_proven_in_one_image_is_not_asked_again_but_in_another_it_is(
+    engine, image, project, run
+):
+    echo(project)
+    run("build")
+    code, out, err = run("build")
+    assert (code, "up to date" in out) == (0, True)
+    assert "live server" not in err
+    other = f"{image.rpartition(':')[0]}:{engine.run}"
+    engine("build", "--tag", other, "-", stdin=f"FROM {image}\nENV OTHER=1\n".encode())
+    try:
+        text = (project / "pyproject.toml").read_text()
+        (project / "pyproject.toml").write_text(text.replace(image, other))
+        code, _, err = run("build")
+        assert code == 0, err
+        assert "validating 1 model on a live server" in err
+    finally:
+        engine("rmi", other)
+
+
+def test_without_an_engine_all_but_the_proof_is_done(project, run, monkeypatch):
+    monkeypatch.setenv("TRITON_BUILDER_ENGINE", "no-such-engine")
+    echo(project)
+    assert run("check")[0] == 0
+    assert run("plan")[0] == 0
+    code, _, err = run("build")
+    assert code == 3
+    assert "no container engine" in err
+    assert "apt-get install podman" in err
+    assert not (project / "repository" / "boxed").exists()
+    assert run("build", "--no-validate")[0] == 0
+    assert "server image" not in manifest(project)["toolchain"]
+
+
+def test_an_image_pinned_by_its_digest_needs_no_engine_once_it_is_proven(
+    engine, image, project, run, monkeypatch
+):
+    echo(project)
+    (pinned,) = json.loads(engine("image", "inspect", image))[0]["RepoDigests"]
+    text = (project / "pyproject.toml").read_text()
+    (project / "pyproject.toml").write_text(text.replace(image, pinned))
+    code, _, err = run("build")
+    assert code == 0, err
+    assert manifest(project)["toolchain"]["server image"] == pinned.rpartition("@")[2]
+    monkeypatch.setenv("TRITON_BUILDER_ENGINE", "no-such-engine")
+    assert "up to date" in run("build")[1]
+
+
+def test_a_container_that_is_killed_in_the_middle(engine, project, start):
+    folder = echo(project)
+    (folder / "model.py").write_text(SLOW)
+    process = start("build")
+    until(lambda: containers(engine, process))
+    (container,) = containers(engine, process)
+    until(lambda: "loading: echo" in engine.attempt("logs", container).stderr)
+    engine("kill", container)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "the server died" in err
+    assert "its process has ended: SIGKILL" in err
+    assert "Traceback" not in err
+    assert containers(engine, process) == []
+
+
+def test_an_interrupt_during_validation_removes_the_container(engine, project, start):
+    folder = echo(project)
+    (folder / "model.py").write_text(SLOW)
+    process = start("build")
+    until(lambda: containers(engine, process))
+    (container,) = containers(engine, process)
+    until(lambda: "loading: echo" in engine.attempt("logs", container).stderr)
+    sent = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    print(f"ended {time.monotonic() - sent:.2f} s after Ctrl-C")
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert containers(engine, process) == []
+    assert not (project / "repository" / "boxed").exists()
+
+
+def test_an_image_of_another_release_is_refused(project, run):
+    echo(project)
+    text = (project / "pyproject.toml").read_text()
+    (project / "pyproject.toml").write_text(text.replace("24.10", "24.09"))
+    code, _, err = run("build")
+    assert code == 3  # before the image is asked: nothing proves artifacts for it yet
+    assert "cannot be built for this Triton release yet" in err
+    assert "24.09" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ('container = {memry = "4GB"}', "memry"),
+        ('container = {memory = "4 apples"}', "not a size"),
+        ("container = {pids = 1}", "64"),
+        ('container = {gpus = "all"}', "gets no GPU"),
+    ],
+)
+def test_a_wrong_option_of_the_container_is_named(project, run, wrong, said):
+    echo(project)
+    text = (project / "pyproject.toml").read_text()
+    line = next(line for line in text.splitlines() if line.startswith("container"))
+    (project / "pyproject.toml").write_text(text.replace(line, wrong))
+    code, _, err = run("check")
+    assert code == 2
+    assert said in err
+    assert os.linesep in err
