@@ -49,13 +49,23 @@ def client(engine: Engine) -> str:
 
 
 @contextlib.contextmanager
-def service(engine: Engine, address: str) -> Iterator[str]:
-    """The engine, where clients reach it at an address: `unix://PATH`, `tcp://HOST:PORT`."""
+def service(engine: Engine, address: str, hidden: Path | None = None) -> Iterator[str]:
+    """The engine, where clients reach it at an address: `unix://PATH`, `tcp://HOST:PORT`.
+
+    Args:
+        engine: the real one.
+        address: where it is reached.
+        hidden: a folder that it does not have, as if it ran on a machine of its own.
+    """
     environment = {**os.environ, **engine.environment}
     for variable in ("DOCKER_HOST", "CONTAINER_HOST"):
         environment.pop(variable, None)
+    command = ["podman", "system", "service", "--time=0", address]
+    if hidden:
+        hide = f'mount -t tmpfs none "{hidden}" && exec "$@"'
+        command = ["unshare", "--mount", "sh", "-c", hide, "sh", *command]
     process = subprocess.Popen(
-        ["podman", "system", "service", "--time=0", address],
+        command,
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

@@ -46,6 +46,7 @@ input { name: "x" data_type: TYPE_INT32 dims: [2] }
 output { name: "y" data_type: TYPE_INT32 dims: [2] }
 instance_group { count: 1 kind: KIND_CPU }
 """
+OVER_A_SOCKET = "podman by a socket"
 WAYS = ("podman", "podman elsewhere", "docker", "docker elsewhere")
 
 
@@ -58,13 +59,14 @@ def use(engine, tmp_path, monkeypatch):
         monkeypatch.delenv(variable, raising=False)
     services = []
 
-    def to(way):
+    def to(way, hidden=None):
         kind, _, elsewhere = way.partition(" ")
         program = "podman" if kind == "podman" else docker.client(engine)
         monkeypatch.setenv("TRITON_BUILDER_ENGINE", program)
         if way != "podman":
-            address = docker.free_address() if elsewhere else docker.socket_in(tmp_path)
-            service = docker.service(engine, address)
+            far = elsewhere == "elsewhere"
+            address = docker.free_address() if far else docker.socket_in(tmp_path)
+            service = docker.service(engine, address, hidden)
             variable = engines.HOSTS[kind]
             monkeypatch.setenv(variable, service.__enter__())
             services.append(service)
@@ -160,6 +162,20 @@ def test_a_path_that_no_mount_can_say_is_served(podman, image, repository):
     odd = repository.rename(repository.with_name('a "b", c'))
     with server(podman, image, odd) as running:
         assert ask(running) == [1001, 1002]
+
+
+def test_a_local_engine_that_has_not_our_folders_is_sent_them(
+    engine, installation, use, repository
+):
+    hidden = repository.parent / "hidden"
+    hidden.mkdir()
+    inner = repository.rename(hidden / "models")
+    chosen = use(OVER_A_SOCKET, hidden)
+    assert chosen.host == ""
+    image = chosen.image(images.tritonserver(engine, installation), print, "image")
+    with server(chosen, image, inner) as running:
+        assert ask(running) == [1001, 1002]
+    assert containers(engine) == []
 
 
 def test_a_container_that_is_killed_is_not_alive_and_says_how_it_ended(
