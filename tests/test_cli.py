@@ -9,6 +9,8 @@ import pytest
 
 from tests.projects import ECHO_SOURCE, echo, ensemble, model
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def run(tmp_path):

@@ -12,6 +12,8 @@ from builder.agent.home import Home
 from tests.agent.sidecar import Sidecar, wait
 from tests.agent.zoo import Model
 
+pytestmark = pytest.mark.slow
+
 AWAY = ["--http=127.0.0.1:1", "--grpc=127.0.0.1:1", "--port=0"]
 
 

@@ -8,6 +8,8 @@ from builder.flow.build import Options, build
 from builder.flow.context import context
 from tests.projects import ECHO_SOURCE, echo
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def built(tmp_path, monkeypatch):

@@ -16,6 +16,8 @@ from builder.flow.context import context
 from builder.repository import manifest as manifests
 from tests.projects import ECHO_SOURCE, echo
 
+pytestmark = pytest.mark.slow
+
 
 def repository(project):
     return project / "repository" / "cpu"

@@ -18,6 +18,8 @@ from builder.repository import swap
 from builder.store.gc import Limits, collect
 from tests.projects import ECHO_MODEL, ECHO_SOURCE, echo
 
+pytestmark = pytest.mark.slow
+
 CHANGED = ECHO_SOURCE.replace("[5, 6]", "[5, 7]")
 
 

@@ -13,6 +13,8 @@ from builder.flow.context import context
 from tests.flow.machines import ALL, CHANGED, machines, warnings
 from tests.projects import TARGET, echo
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def remote(tmp_path, monkeypatch):

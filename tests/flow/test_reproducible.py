@@ -8,6 +8,8 @@ from builder.flow.context import context
 from builder.flow.reproducible import NotReproducibleError, check, refuse
 from tests.projects import ECHO_SOURCE, ECHO_SPEC, SOURCE, SPEC, echo, model
 
+pytestmark = pytest.mark.slow
+
 FIRST = "the-first-place"
 SAMPLE = "[[1, 2]]"
 FILES = ECHO_SPEC.replace("samples:", "files: source.py:files\nsamples:")

@@ -100,9 +100,7 @@ def test_a_refusal_that_no_check_expects_is_a_finding(server, zoo):
     assert "out of luck" in goldens.found
 
 
-def test_what_is_loaded_already_is_asked_all_but_what_only_a_load_shows(
-    server, sound, monkeypatch
-):
+def test_what_is_loaded_already_is_asked_all_but_what_only_a_load_shows(server, sound, monkeypatch):
     monkeypatch.setattr(server, "control", Control(served=frozenset({sound.subject.name})))
     found = validate(server, [sound.subject], say=lambda _: None)
     assert all(v.passed for v in found), [v.failures for v in found]

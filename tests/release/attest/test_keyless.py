@@ -12,6 +12,8 @@ from builder.release.attest import keyless, signing
 from tests.release.attest.releases import ENCODER, MODELS, release
 from tests.release.attest.sigstore import IDENTITY, running
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def sigstore(tmp_path):

@@ -122,6 +122,7 @@ def official_sign(tree, signature, keys, *more):
 # --- with the official program ---------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("curve", CURVES, ids=lambda c: c.name)
 def test_the_official_program_accepts_ours(tmp_path, tree, manifest, curve):
     keys = Keys(tmp_path / "keys", ec.generate_private_key(curve))
@@ -133,6 +134,7 @@ def test_the_official_program_accepts_ours(tmp_path, tree, manifest, curve):
     assert official_verify(tree, file, keys.public).returncode != 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("curve", CURVES, ids=lambda c: c.name)
 def test_ours_accepts_the_official_program_s(tmp_path, tree, manifest, curve):
     keys = Keys(tmp_path / "keys", ec.generate_private_key(curve))
