@@ -59,7 +59,7 @@ def plan(draft: Draft, spec: ModelSpec, version: str, graph: str) -> tuple[str, 
     for capability in dict.fromkeys(files(target).values()):
         params = {
             "profiles": _profiles(spec),
-            "precision": spec.precision(version, target.device),
+            "tf32": spec.precision(version, target.device) != "fp32",  # whose bounds are closer
             "capability": capability,
             "file": capability_file(capability),
             "tensorrt": found,

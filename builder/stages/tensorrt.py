@@ -66,7 +66,7 @@ def _options(params: Mapping[str, Any], kept: Path | None) -> compiler.Options:
         timings = kept.read_bytes() if kept.is_file() else b""
     return compiler.Options(
         workspace=params["workspace"],
-        tf32=params["precision"] != "fp32",  # fp32's tolerance is below what TF32 keeps
+        tf32=params["tf32"],
         version_compatible=params["version_compatible"],
         hardware_compatible=params["hardware_compatible"],
         timings=timings,

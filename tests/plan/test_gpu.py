@@ -101,7 +101,7 @@ def test_a_plan_is_built_for_each_version_and_capability_on_a_gpu_of_that_one(tm
     assert [(a.needs.gpus, a.needs.capability) for a in plans] == [(1, "8.0"), (1, "9.0")] * 3
     assert plans[2].params == {
         "profiles": found.actions["preflight linear 1.0"].params["profiles"],
-        "precision": "fp16",
+        "tf32": True,
         "capability": "8.0",
         "file": "model_cc80.plan",
         "tensorrt": "10.5.0.18",
@@ -109,6 +109,7 @@ def test_a_plan_is_built_for_each_version_and_capability_on_a_gpu_of_that_one(tm
         "version_compatible": False,
         "hardware_compatible": False,
     }
+    assert not plans[0].params["tf32"]
     version = found.models["linear"].versions[1]
     assert version.laid == (plans[2].id, plans[3].id)
     assert version.artifact == "fp16 linear 1.1"

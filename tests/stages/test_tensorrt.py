@@ -52,7 +52,7 @@ class Driver:
 def job(tmp_path, model=None, **params):
     known = {
         "profiles": SPANS,
-        "precision": "fp16",
+        "tf32": True,
         "capability": "9.0",
         "file": "model_cc90.plan",
         "tensorrt": "1.7.1.116",
@@ -86,9 +86,7 @@ def test_a_plan_is_built_into_the_file_that_the_action_names(tmp_path, stand_in)
 
 
 @pytest.mark.export
-@pytest.mark.parametrize(
-    "options", [{"precision": "fp32"}, {"precision": "int8"}, {"workspace": 1 << 28}]
-)
+@pytest.mark.parametrize("options", [{"tf32": False}, {"workspace": 1 << 28}])
 def test_a_plan_is_built_with_options(tmp_path, stand_in, options):
     assert tensorrt.run(job(tmp_path, **options))["size"] > 1000
 
