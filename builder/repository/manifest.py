@@ -181,7 +181,7 @@ def is_ours(repository: Path) -> bool:
         value = json.loads(content)
     except (OSError, ValueError):
         return False
-    return isinstance(value, dict) and KEYS <= value.keys()
+    return isinstance(value, dict) and value.keys() >= KEYS
 
 
 def read(repository: Path) -> Manifest | None:
