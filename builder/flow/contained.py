@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from builder.errors import InputError
 from builder.servers import engine as engines
 from builder.servers.container import ContainerServer
 from builder.triton.releases import release
@@ -61,9 +62,15 @@ class Contained:
 
     @property
     def _name(self) -> str:
-        if self._target.image:
-            return self._target.image
-        return self._release.images.get("py3") or self._release.need("images")
+        name = self._target.image or self._release.images.get("py3")
+        if name is None:
+            raise InputError(
+                "no image is known for this release",
+                where=self._where,
+                found=self._release.name,
+                fix="name one: image = '…'",
+            )
+        return name
 
     def _found(self, say: Say) -> tuple[Engine, Image]:
         if self._asked is None:

@@ -9,17 +9,15 @@ import time
 
 import pytest
 
-from builder.servers import owner
-from builder.servers.owner import Owner
 from builder.validation.live import CHECKS
 from tests import projects
 from tests.containers import images
+from tests.containers.owned import containers
 from tests.projects import ECHO_MODEL, echo, model
 
 pytest_plugins = ["tests.containers.fixture"]
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 
-LABEL = f'{{{{index .Config.Labels "{owner.LABEL}"}}}}'
 TARGET = """
 [tool.triton-builder]
 default-target = "boxed"
@@ -126,14 +124,6 @@ def run(start):
     return finish
 
 
-def containers(engine, *processes):
-    """The containers that these processes own; of all where none is named."""
-    ids = engine("ps", "--all", "--quiet", f"--filter=label={owner.LABEL}").split()
-    owners = {id_: engine("inspect", id_, "--format", LABEL).strip() for id_ in ids}
-    pids = {process.pid for process in processes}
-    return [id_ for id_, label in owners.items() if Owner.read(label).pid in pids]
-
-
 def until(done):
     deadline = time.monotonic() + 60
     while not done():
@@ -176,6 +166,9 @@ def test_what_was_proven_in_one_image_is_not_asked_again_but_in_another_it_is(
     code, out, err = run("build")
     assert (code, "up to date" in out) == (0, True)
     assert "live server" not in err
+    code, _, err = run("validate")
+    assert code == 0, err
+    assert "validating 1 model on a live server" in err
     other = f"{image.rpartition(':')[0]}:{engine.run}"
     engine("build", "--tag", other, "-", stdin=f"FROM {image}\nENV OTHER=1\n".encode())
     try:
@@ -220,8 +213,8 @@ def test_a_container_that_is_killed_in_the_middle(engine, project, start):
     folder = echo(project)
     (folder / "model.py").write_text(SLOW)
     process = start("build")
-    until(lambda: containers(engine, process))
-    (container,) = containers(engine, process)
+    until(lambda: containers(engine, process.pid))
+    (container,) = containers(engine, process.pid)
     until(lambda: "loading: echo" in engine.attempt("logs", container).stderr)
     engine("kill", container)
     _, err = process.communicate(timeout=60)
@@ -229,15 +222,15 @@ def test_a_container_that_is_killed_in_the_middle(engine, project, start):
     assert "the server died" in err
     assert "its process has ended: SIGKILL" in err
     assert "Traceback" not in err
-    assert containers(engine, process) == []
+    assert containers(engine, process.pid) == []
 
 
 def test_an_interrupt_during_validation_removes_the_container(engine, project, start):
     folder = echo(project)
     (folder / "model.py").write_text(SLOW)
     process = start("build")
-    until(lambda: containers(engine, process))
-    (container,) = containers(engine, process)
+    until(lambda: containers(engine, process.pid))
+    (container,) = containers(engine, process.pid)
     until(lambda: "loading: echo" in engine.attempt("logs", container).stderr)
     sent = time.monotonic()
     process.send_signal(signal.SIGINT)
@@ -245,7 +238,7 @@ def test_an_interrupt_during_validation_removes_the_container(engine, project, s
     print(f"ended {time.monotonic() - sent:.2f} s after Ctrl-C")
     assert process.returncode == 130, err
     assert "Traceback" not in err
-    assert containers(engine, process) == []
+    assert containers(engine, process.pid) == []
     assert not (project / "repository" / "boxed").exists()
 
 
