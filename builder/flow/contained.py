@@ -39,7 +39,9 @@ class Contained:
         Raises:
             MissingError: no engine, or no such image.
         """
-        return {"image": engines.pin(self._name) or self._found(say)[1].digest}
+        image = engines.pin(self._name) or self._found(say)[1].digest
+        # the same image on a CPU proves nothing of a GPU, even where the tree is the same
+        return {"image": image, **({"device": "gpu"} if self._gpu else {})}
 
     def server(self, repositories: Sequence[Path], say: Say) -> ContainerServer:
         """The server, not started yet.
@@ -54,11 +56,15 @@ class Contained:
             self._release,
             repositories,
             limits=self._target.container,
-            gpu=self._target.device == "gpu",
+            gpu=self._gpu,
             verbose=1,
             where=self._where,
             say=say,
         )
+
+    @property
+    def _gpu(self) -> bool:
+        return self._target.device == "gpu"
 
     @property
     def _name(self) -> str:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -240,6 +241,22 @@ def test_an_interrupt_during_validation_removes_the_container(engine, project, s
     assert "Traceback" not in err
     assert containers(engine, process.pid) == []
     assert not (project / "repository" / "boxed").exists()
+
+
+def test_what_was_proven_without_a_gpu_is_not_proven_for_a_gpu(project, run):
+    if list(Path("/dev").glob("nvidia[0-9]*")):
+        pytest.skip("there is one")
+    echo(project)
+    assert run("build")[0] == 0
+    text = (project / "pyproject.toml").read_text()
+    _, boxed = text.split("[tool.triton-builder.targets.boxed]")
+    boxed = boxed.replace('"cpu"', '"gpu"') + 'formats = ["python"]\n'
+    gpu = f"{text}[tool.triton-builder.targets.gpu]{boxed}"
+    (project / "pyproject.toml").write_text(gpu)
+    code, _, err = run("build", "--target", "gpu")
+    assert code == 3
+    assert "the container engine has no GPU to give" in err
+    assert "nvidia-ctk cdi generate" in err
 
 
 def test_an_image_of_another_release_is_refused(project, run):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from tritonclient.grpc import InferenceServerClient, InferInput
 
 from builder.errors import InputError, MissingError, WorkFailedError
 from builder.servers import engine as engines
+from builder.servers import owner
 from builder.servers.container import ContainerServer
 from builder.spec.target import Container
 from builder.triton.releases import release
@@ -267,6 +269,7 @@ PROGRAM = """
 import sys, time
 from pathlib import Path
 from builder.servers import engine as engines
+from builder.servers import owner
 from builder.servers.container import ContainerServer
 from builder.spec.target import Container
 from builder.triton.releases import release
@@ -311,6 +314,24 @@ def test_a_killed_builder_leaves_no_container(engine, elsewhere, how):
     os.killpg(parent.pid, how)
     parent.wait(30)
     until(lambda: containers(engine, parent.pid) == [])
+
+
+@pytest.mark.parametrize("times", [4, pytest.param(60, marks=pytest.mark.campaign)])
+def test_a_builder_that_is_killed_at_any_moment_leaves_no_container(
+    engine, podman, image, repository, times
+):
+    chance = random.Random(times)  # noqa: S311 - moments
+    command = [sys.executable, "-c", PROGRAM, image.name, str(repository)]
+    for _ in range(times):
+        with subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, process_group=0
+        ) as parent:
+            time.sleep(chance.uniform(0.3, 1.6))
+            os.killpg(parent.pid, chance.choice([signal.SIGKILL, signal.SIGINT]))
+            parent.wait(30)
+            time.sleep(chance.uniform(0, 1))
+        owner.collect(podman)  # as the next run does
+        until(lambda pid=parent.pid: containers(engine, pid) == [])
 
 
 def test_what_a_builder_left_that_was_killed_with_its_keeper_goes_with_the_next_run(
