@@ -297,9 +297,9 @@ def _validate(
 
     under_test = subjects(context, records, tree, names)
     with context.store.scratch() as scratch:
-        probes(scratch)
+        beside = probes(scratch / "probes")  # which anybody may read, as a container's user must
         say(f"validating {len(names)} model{'s' if names[1:] else ''} on a live server")
-        with serving(context, [tree, scratch], say) as server:
+        with serving(context, [tree, beside], say) as server:
             return validate(server, under_test, say=say)
 
 

@@ -217,6 +217,7 @@ def test_a_container_that_is_killed_in_the_middle(engine, project, start):
     until(lambda: containers(engine, process.pid))
     (container,) = containers(engine, process.pid)
     until(lambda: "loading: echo" in engine.attempt("logs", container).stderr)
+    assert engine("exec", container, "id", "-u").strip() == "1000"
     engine("kill", container)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1
