@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 ROOT = Path(digests.__file__).parents[2]
 HARMLESS = {"pydantic", "PyYAML"}
 """Distributions that read specs and check values; they give no part of an output."""
-ASIDE = {"prove": {"numpy", "onnx", "onnxruntime"}}
+ASIDE = {"prove": {"numpy", "onnx", "onnxruntime"}, "preflight": {"onnx"}, "tensorrt": {"onnx"}}
 """`prove` writes nothing; what it asks is the release's own runtime, which its key names. The
-rest of what the builder compares with could only refuse."""
+rest of what the builder compares with could only refuse. `onnx` looks up the names of nodes that
+were refused."""
 STARTED = {"prove": {"builder.stages.prove_runner"}}
 """Modules that a stage runs in another process instead of importing them."""
 CALLERS = {"torch", "numpy"}

@@ -1,6 +1,7 @@
 """What TensorRT-RTX takes and refuses: real graphs, the real library, no GPU."""
 
 import importlib
+import subprocess
 import sys
 
 import numpy as np
@@ -170,7 +171,7 @@ def test_a_node_without_a_name_is_told_by_its_place(tmp_path):
 def test_an_input_whose_type_it_has_not_is_named(tmp_path):
     model = made(node("Cast", "x", "y", to=TensorProto.FLOAT))
     model.graph.input[0].type.tensor_type.elem_type = TensorProto.UINT16
-    assert "input `x`: UNSUPPORTED_NODE" in refused(tmp_path, model).found
+    assert "input `x` (uint16): UNSUPPORTED_NODE" in refused(tmp_path, model).found
 
 
 def test_what_its_builder_refuses_is_told_in_its_words(tmp_path):
@@ -205,3 +206,49 @@ def test_where_the_package_is_missing_its_command_is_told(tmp_path, monkeypatch)
         asked(tmp_path, graphs.layer())
     assert caught.value.exit_code == 3
     assert "pip install 'tensorrt-rtx>=" in caught.value.fix
+
+
+AGAIN = """
+import gc, sys
+from pathlib import Path
+import tensorrt_rtx
+from builder.errors import WorkFailedError
+from builder.stages.compiling import compiler
+
+folder = Path(sys.argv[1])
+profiles = [{"x": [[1, 32], [1, 32], [1, 32]]}]
+options = compiler.Options(capabilities=("SM80",))
+gc.set_threshold(10**6)
+try:
+    compiler.build(tensorrt_rtx, folder / "bad.onnx", profiles, options, "here")
+except WorkFailedError as error:
+    error.itself = error  # garbage that only a collection frees
+made = compiler._log
+
+
+def collecting(library):
+    log = made(library)
+    heard = type(log).log
+
+    def also(self, severity, message):
+        if gc.isenabled():  # as Python may at any allocation
+            gc.collect()
+        heard(self, severity, message)
+
+    type(log).log = also
+    return log
+
+
+compiler._log = collecting
+print(compiler.build(tensorrt_rtx, folder / "good.onnx", profiles, options, "here").layers)
+"""
+
+
+def test_an_earlier_refusal_is_not_freed_while_the_library_holds_a_lock(tmp_path):
+    bad = made(node("Unique", "x", "y"))
+    (tmp_path / "bad.onnx").write_bytes(bad.SerializeToString())
+    (tmp_path / "good.onnx").write_bytes(graphs.layer().SerializeToString())
+    command = [sys.executable, "-c", AGAIN, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-1] == "2"

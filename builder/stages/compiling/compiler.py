@@ -7,6 +7,8 @@ and the library takes no liberty with it. What the library has against a graph i
 
 from __future__ import annotations
 
+import contextlib
+import gc
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,7 @@ from builder.errors import WorkFailedError
 from builder.stages.compiling import refusals
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
     from types import ModuleType
 
@@ -75,6 +77,29 @@ def build(
     Raises:
         WorkFailedError: the parser or the builder refuses the graph.
     """
+    with _nothing_collected():
+        return _built(library, model, profiles, options, where)
+
+
+@contextlib.contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """No garbage is collected meanwhile.
+
+    The library calls our log while it holds a lock that freeing a builder takes too. Python may
+    collect there, and a builder that an earlier refusal's traceback held would wait for ever.
+    """
+    on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if on:
+            gc.enable()
+
+
+def _built(
+    library: ModuleType, model: Path, profiles: Sequence[Profile], options: Options, where: str
+) -> Plan:
     log = _log(library)
     builder = library.Builder(log)
     typed = 1 << int(library.NetworkDefinitionCreationFlag.STRONGLY_TYPED)

@@ -34,7 +34,7 @@ def unparsed(library: str, model: Path, errors: Sequence[Any], where: str) -> Wo
     """The refusal of a parser, by its `ParserError`s."""
     graph = _graph(model)
     nodes = [_node(error, graph) for error in errors]
-    reasons = [f"{_said(e, n)}: {_words(e)}" for e, n in zip(errors, nodes, strict=True)]
+    reasons = [f"{_said(e, n, graph)}: {_words(e)}" for e, n in zip(errors, nodes, strict=True)]
     return WorkFailedError(
         f"{library}'s parser refuses the graph",
         where=where,
@@ -78,13 +78,22 @@ def _node(error: Any, graph: onnx.ModelProto) -> Node:
     return Node(name or (f"#{place}" if place >= 0 else ""), operator, domain)
 
 
-def _said(error: Any, node: Node) -> str:
+def _said(error: Any, node: Node, graph: onnx.ModelProto) -> str:
     if node.operator:
         inside = " in ".join(reversed(error.local_function_stack()))
         return f"{node} in {inside}" if inside else str(node)
     if error.func() == "importInput":
-        return f"input `{error.file()}`"  # the parser says the input's name where a file's belongs
+        name = error.file()  # the parser says the input's name where a file's belongs
+        return f"input `{name}` ({_type(graph, name)})"
     return "the graph"
+
+
+def _type(graph: onnx.ModelProto, name: str) -> str:
+    """The element type of an input: `int16`."""
+    import onnx
+
+    kinds = {value.name: value.type.tensor_type.elem_type for value in graph.graph.input}
+    return str(onnx.TensorProto.DataType.Name(kinds.get(name, 0))).lower()
 
 
 def _words(error: Any) -> str:
