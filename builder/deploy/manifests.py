@@ -191,6 +191,7 @@ _Dumper.add_representer(str, _text)
 
 
 def dump(*values: Object) -> bytes:
+    """Objects as one file."""
     text = yaml.dump_all(
         values,
         Dumper=_Dumper,
