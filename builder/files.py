@@ -68,8 +68,14 @@ def disk_errors(place: Path) -> Iterator[None]:
         ) from e
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a small file so that readers see all of it or what was there before."""
+def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Writes a small file so that readers see all of it or what was there before.
+
+    Args:
+        path: where.
+        content: all of it.
+        durable: also after the machine has lost its power.
+    """
     with disk_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -77,7 +83,8 @@ def write_atomically(path: Path, content: bytes) -> None:
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
                 file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    os.fsync(file.fileno())
             Path(name).chmod(0o644)
             Path(name).replace(path)
         except BaseException:

@@ -174,6 +174,6 @@ def _same_files(one: ModelEntry, other: ModelEntry) -> bool:
 
 def _plain(model: str, entry: ModelEntry) -> bool:
     """Whether all of a model's files lie in its folder: somebody may have edited the manifest."""
-    names = [name for name, _ in entry.tree()]
-    apart = any(name.startswith("/") or ".." in name.split("/") for name in names)
+    names = [f"/{name}/" for name, _ in entry.tree()]
+    apart = any("//" in name or "/../" in name for name in names)
     return "/" not in model and model not in ("", ".", "..") and not apart

@@ -60,7 +60,7 @@ def leave(context: Context, said: BuildReport) -> list[str]:
     folder, name = context.reports, context.target_name
     written = {f"{name}.report.html": page(said), f"{name}.junit.xml": junit(said)}
     for file, text in written.items():
-        write_atomically(folder / file, text.encode())
+        write_atomically(folder / file, text.encode(), durable=False)
     return [f"{folder.name}/{file}" for file in written]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from builder.report.contents import cosine, milliseconds, rate, size
+from builder.report.contents import NOTHING, cosine, milliseconds, rate, size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -41,10 +41,38 @@ def page(report: BuildReport) -> str:
     return environment.from_string(text).render(
         report=report,
         plots=_plots(report),
+        rows=_rows(report),
         checks=f"{checks} of {len(report.findings)}",
         total=sum(version.size for _, version in report.rows),
         seconds=sum(f.seconds for f in report.findings),
     )
+
+
+def _rows(report: BuildReport) -> Markup:
+    """The table's rows. Not in the template: of a thousand they would take most of its time."""
+    from markupsafe import Markup, escape
+
+    rows, before = [], ""
+    for model, version in report.rows:
+        latency, outcome = version.latency, version.outcome
+        made = "ensemble" if model.ensemble else version.precision or model.format
+        note = f' <span class="pill note">{escape(version.note)}</span>' if version.note else ""
+        figures = (
+            NOTHING if model.ensemble else size(version.size),
+            cosine(version.agrees.get("cosine")),
+            milliseconds(latency.get("p50_ms")),
+            milliseconds(latency.get("p99_ms")),
+            *(rate(latency.get(f"{way}_per_s")) for way in ("alone", "concurrent", "batch")),
+        )
+        cells = "".join([f'<td class="n">{figure}</td>' for figure in figures])
+        rows.append(
+            f"<tr><td>{'' if model.name == before else escape(model.name)}</td>"
+            f"<td>{escape(version.version)}</td>"
+            f'<td><span class="pill {outcome.replace(" ", "-")}">{outcome}</span></td>'
+            f"<td>{escape(made)}{note}</td>{cells}</tr>"
+        )
+        before = model.name
+    return Markup("\n    ".join(rows))  # noqa: S704 - each text in it was escaped
 
 
 def _plots(report: BuildReport) -> Mapping[str, Markup]:
