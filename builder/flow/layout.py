@@ -115,13 +115,15 @@ class Layout:
             if name not in before:
                 remove(self._tree / name)
         seen = cache(self._context.store.blobs.seen)  # models have files in common
+        tree, usual = self._tree, self._usual
         for model, entry in before.items():
             if self._stop.is_set():
                 return
             try:
-                self._lay(model, {name: seen(sha) for name, (sha, _) in entry.tree()})
+                files = {name: seen(sha) for name, (sha, _) in entry.tree()}
+                self._linked &= lay(tree / model, files, usual)
             except (DamagedError, BuilderError, OSError):
-                remove(self._tree / model)
+                remove(tree / model)
             else:
                 self._laid[model] = entry
 

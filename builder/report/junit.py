@@ -50,7 +50,7 @@ def _suite(
     verdict = version.verdict
     findings = verdict.findings if verdict else ()
     time = f"{sum(f.seconds for f in findings):.3f}"
-    yield f"  <testsuite{_attributes(name=name, **counts, errors=0, time=time)}>"
+    yield f"  <testsuite{_attributes(name=name, **counts, errors=0, time=time)}>\n    <properties>"
     facts = {
         "target": report.target,
         "release": report.release,
@@ -61,16 +61,16 @@ def _suite(
         **({"note": version.note} if version.note else {}),
         **{key: f"{value:g}" for key, value in version.latency.items()},
     }
-    yield "    <properties>"
     for key, value in facts.items():
-        yield f"      <property{_attributes(name=key, value=value)}/>"
+        yield f'      <property name="{key}" value="{_attribute(str(value))}"/>'
     yield "    </properties>"
     for finding in findings:
         yield from _case(name, finding)
     if not findings:
-        yield f"    <testcase{_attributes(name='validation', classname=name, time=0)}>"
-        yield '      <skipped message="not validated"/>'
-        yield "    </testcase>"
+        yield (
+            f'    <testcase name="validation" classname="{_attribute(name)}" time="0">\n'
+            '      <skipped message="not validated"/>\n    </testcase>'
+        )
     yield "  </testsuite>"
 
 
