@@ -243,6 +243,8 @@ def _examples(
             continue
         try:
             answers(model, resized(samples, signature, sizes), signature)
+        except (MemoryError, OSError):
+            raise
         except Exception:  # noqa: BLE001, S112 - the model may want its sizes some way; ask on
             continue
         working.append(sizes)
@@ -259,6 +261,8 @@ def _eager(
     def answer(inputs: Arrays) -> Arrays | None:
         try:
             outputs = answers(model, inputs, signature)
+        except (MemoryError, OSError):
+            raise
         except Exception:  # noqa: BLE001 - sizes that do not go together, not a failure
             return None
         sizes = signature.sizes(inputs)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from builder.stages import artifact, goldens
 from builder.stages.quantising import half, linear, pairs, trial
-from builder.stages.quantising.calibration import ranges
+from builder.stages.quantising.calibration import magnitudes, ranges
 
 if TYPE_CHECKING:
     import onnx
@@ -40,7 +40,7 @@ def _subject(model: onnx.ModelProto, samples: list[Golden]) -> pairs.Subject:
         model,
         layers,
         convolutions,
-        pairs.magnitudes(model, images, samples) if images else {},
+        magnitudes(model, images, samples) if images else {},
         ranges(model, names, samples) if names else {},
         wide,
     )

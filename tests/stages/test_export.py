@@ -233,6 +233,17 @@ def test_sizes_that_the_model_itself_refuses_are_passed_over(tmp_path):
     assert facts["sizes"]["batch"] == [2, 4]
 
 
+@pytest.mark.parametrize("size", [3, 1], ids=["to export at", "to be proven at"])
+@pytest.mark.parametrize("error", [MemoryError, OSError])
+def test_a_machine_that_is_full_is_no_size_that_the_model_refuses(tmp_path, error, size):
+    project(
+        tmp_path,
+        f"if x.shape[0] == {size}: raise {error.__name__}('full')\n        return x * 2",
+    )
+    with pytest.raises(error, match="full"):
+        build(tmp_path)
+
+
 def test_a_model_that_no_way_exports_says_what_each_met(tmp_path):
     project(tmp_path, "return x @ torch.linalg.inv(x.mT @ x + torch.eye(4))")
     with pytest.raises(WorkFailedError) as caught:

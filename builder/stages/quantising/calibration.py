@@ -1,4 +1,4 @@
-"""The ranges of activations, channel by channel, seen while the samples run."""
+"""What activations come to while the samples run: ranges by channel, and magnitudes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from builder.stages import artifact
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import onnx
 
@@ -57,29 +57,48 @@ class Range:
 def ranges(
     model: onnx.ModelProto, names: Sequence[str], samples: Sequence[Golden]
 ) -> dict[str, Range]:
-    """Runs the samples and watches the named activations; the model is left as it was."""
+    """The range of each named activation's channels."""
+    seen: dict[str, Range] = {}
+    for name, value in watched(model, names, samples):
+        rows = np.nan_to_num(value.reshape(-1, value.shape[-1]))
+        one = Range(rows.min(axis=0), rows.max(axis=0), rows[:PER_SAMPLE].copy())
+        seen[name] = seen[name].over(one) if name in seen else one
+    return seen
+
+
+def magnitudes(
+    model: onnx.ModelProto, names: Sequence[str], samples: Sequence[Golden]
+) -> dict[str, float]:
+    """The greatest absolute value of each named activation."""
+    seen: dict[str, float] = {}
+    for name, value in watched(model, names, samples):
+        most = float(np.abs(np.nan_to_num(value)).max())
+        seen[name] = max(seen.get(name, 0.0), most)
+    return seen
+
+
+def watched(
+    model: onnx.ModelProto, names: Sequence[str], samples: Sequence[Golden]
+) -> Iterator[tuple[str, Array]]:
+    """Runs the samples, and gives what each holds of the named activations, if that is anything.
+
+    The model is left as it was.
+    """
     import onnx
 
     graph = model.graph
     own = [output.name for output in graph.output]
     inputs = {value.name for value in graph.input}
-    watched = [name for name in names if name not in inputs and name not in own]
-    graph.output.extend(onnx.ValueInfoProto(name=name) for name in watched)
+    inner = [name for name in names if name not in inputs and name not in own]
+    graph.output.extend(onnx.ValueInfoProto(name=name) for name in inner)
     try:
         running = artifact.session(model)
     finally:
         del graph.output[len(own) :]
     asked = [name for name in names if name not in inputs]
     wanted = {tensor.name for tensor in running.get_inputs()}
-    seen: dict[str, Range] = {}
     for sample in samples[:SAMPLES]:
         feed = artifact.feed(sample.inputs, wanted)
         values = dict(zip(asked, running.run(asked, feed), strict=True) if asked else ())
-        values.update({name: feed[name] for name in names if name in inputs})
-        for name, value in values.items():
-            if not value.size:
-                continue
-            rows = np.nan_to_num(value.reshape(-1, value.shape[-1]))
-            one = Range(rows.min(axis=0), rows.max(axis=0), rows[:PER_SAMPLE].copy())
-            seen[name] = seen[name].over(one) if name in seen else one
-    return seen
+        values.update({name: feed[name] for name in names if name in feed})
+        yield from ((name, value) for name, value in values.items() if value.size)

@@ -17,17 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from builder.stages import artifact
 from builder.stages.quantising import half, linear
-from builder.stages.quantising.calibration import SAMPLES
 from builder.stages.quantising.smoothing import smooth
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     import onnx
 
-    from builder.stages.goldens import Golden
     from builder.stages.quantising.calibration import Range
     from builder.stages.quantising.linear import Layers, Linear
     from builder.stages.quantising.recipes import Effort
@@ -166,34 +163,6 @@ def convolutions(model: onnx.ModelProto, layers: Layers) -> list[Convolution]:
     convolved = sum(math.prod(tensors[one.weight].dims) for one in found)
     multiplied = sum(math.prod(tensors[n].dims) for n in {one.weight for one in layers.linears})
     return found if convolved >= multiplied else []
-
-
-def magnitudes(
-    model: onnx.ModelProto, names: Collection[str], samples: Sequence[Golden]
-) -> dict[str, float]:
-    """The greatest absolute value of each named activation; the model is left as it was."""
-    import onnx
-
-    graph = model.graph
-    inputs, own = {value.name for value in graph.input}, len(graph.output)
-    given = {output.name for output in graph.output}
-    asked = [name for name in names if name not in inputs]
-    graph.output.extend(onnx.ValueInfoProto(name=n) for n in asked if n not in given)
-    try:
-        running = artifact.session(model)
-    finally:
-        del graph.output[own:]
-    wanted = {tensor.name for tensor in running.get_inputs()}
-    seen: dict[str, float] = {}
-    for sample in samples[:SAMPLES]:
-        feed = artifact.feed(sample.inputs, wanted)
-        values = dict(zip(asked, running.run(asked, feed), strict=True) if asked else ())
-        values.update({name: feed[name] for name in names if name in feed})
-        for name, value in values.items():
-            if value.size:
-                most = float(np.abs(np.nan_to_num(value)).max())
-                seen[name] = max(seen.get(name, 0.0), most)
-    return seen
 
 
 def scale(most: Array | float) -> Array:
