@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from builder.deploy.pod import GRPC, HARDENED, HTTP, METRICS, USER, capable
+from builder.deploy.pod import GRPC, HARDENED, HTTP, METRICS, NOBODY, capable
 from builder.deploy.quantities import cores, size
 from builder.errors import InputError
 from builder.triton.releases import release
@@ -92,13 +92,7 @@ def _pod(name: str, target: Target, settings: Deployment, image: str, remote_cac
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": USER,
-            "runAsGroup": USER,
-            "fsGroup": USER,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": NOBODY,
         "initContainers": [_triton(target, settings)],
         "containers": [_build(name, settings, image, remote_cache)],
         "volumes": [

@@ -34,6 +34,15 @@ ALIVE_PERIOD, ALIVE_PATIENCE, ALIVE_FAILURES = 20, 25, 3
 """For a pod that serves: a minute of silence, and it is started anew. The patience is what
 `asking` may need: its ten seconds, and twice five for statistics."""
 
+NOBODY: Object = {
+    "runAsNonRoot": True,
+    "runAsUser": USER,
+    "runAsGroup": USER,
+    "fsGroup": USER,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+"""Who everything in a pod runs as."""
+
 HARDENED: Object = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
@@ -50,14 +59,7 @@ def template(context: Context, pods: Pods) -> Object:
     spec: Object = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": USER,
-            "runAsGroup": USER,
-            "fsGroup": USER,
-            "fsGroupChangePolicy": "OnRootMismatch",
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": {**NOBODY, "fsGroupChangePolicy": "OnRootMismatch"},
         "initContainers": [_pull(context, pods)],
         "containers": containers,
         "terminationGracePeriodSeconds": _grace(context),
