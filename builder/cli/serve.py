@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from builder.cli.options import target_option
 from builder.errors import InputError
+
+if TYPE_CHECKING:
+    from builder.servers.launch import Launch
+    from builder.servers.started import StartedServer
 
 
 @click.command("serve")
@@ -40,12 +44,14 @@ def command(  # noqa: PLR0913 - the command's options
 ) -> None:
     """Run Triton on a built or pulled repository until stopped."""
     from builder.flow.context import context
+    from builder.flow.serving import check_own, started
     from builder.repository.manifest import FILE
     from builder.servers.foreground import serve as run
     from builder.servers.ports import pick
     from builder.spec.project import find
 
     here = context(find(options["start"]), target)
+    check_own(here)
     folder = (repository or here.repository).absolute()
     if not (folder / FILE).is_file():
         raise InputError(
@@ -59,4 +65,8 @@ def command(  # noqa: PLR0913 - the command's options
         free = pick()
         ports = (given[0] or free[0], given[1] or free[1], given[2] or free[2])
     say = functools.partial(print, flush=True)
-    run(here.install(say), folder, ports, say, verbose=verbose, explicit=explicit)
+
+    def make(launch: Launch) -> StartedServer:
+        return started(here, [folder], launch, say)
+
+    run(make, folder, ports, say, verbose=verbose, explicit=explicit)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from builder.servers.engine import Engine, Image
+    from builder.servers.launch import Launch
     from builder.spec.target import Target
 
     Say = Callable[[str], None]
@@ -43,7 +44,7 @@ class Contained:
         # the same image on a CPU proves nothing of a GPU, even where the tree is the same
         return {"image": image, **({"device": "gpu"} if self._gpu else {})}
 
-    def server(self, repositories: Sequence[Path], say: Say) -> ContainerServer:
+    def server(self, repositories: Sequence[Path], launch: Launch, say: Say) -> ContainerServer:
         """The server, not started yet.
 
         Raises:
@@ -55,9 +56,9 @@ class Contained:
             image,
             self._release,
             repositories,
+            launch,
             limits=self._target.container,
             gpu=self._gpu,
-            verbose=1,
             where=self._where,
             say=say,
         )

@@ -4,131 +4,75 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import json
 import os
 import secrets
 import shutil
 import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from builder.errors import WorkFailedError
-from builder.servers import log as logs
 from builder.servers import options
 from builder.servers import ports as port_numbers
 from builder.servers.endings import ending
-from builder.servers.endpoint import Access
+from builder.servers.guard import Guard
+from builder.servers.launch import Launch
+from builder.servers.output import Output
 from builder.servers.ports import HOST
-from builder.servers.server import Control, resident
+from builder.servers.server import resident
+from builder.servers.started import StartedServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from types import TracebackType
+    from collections.abc import Mapping, Sequence
 
     import psutil
 
     from builder.servers.install import Installation
-    from builder.servers.ports import Ports
 
 BACKENDS = Path(__file__).with_name("backends")
 SUPERVISOR = Path(__file__).with_name("supervise.py")
 ATTEMPTS = 5
 """How often ports are picked again when somebody else was quicker."""
-TICK = 0.05
 SETTLING = 2.0
 """Seconds that the supervisor may take to clear up and say how the server ended."""
 
 
-class EmbeddedServer:
-    """NVIDIA's tritonserver on a CPU, on 127.0.0.1, for as long as the `with` block lasts.
+class EmbeddedServer(StartedServer):
+    """NVIDIA's tritonserver on a CPU, on 127.0.0.1.
 
-    It, its Python stubs, its shared memory and its scratch folder are gone afterwards,
-    also when this process was interrupted or killed: `supervise` sees to that.
+    Its Python stubs, its shared memory and its scratch folder are gone with it: `supervise` sees
+    to that.
 
     Args:
         installation: what to run.
         repositories: Triton model repositories.
-        explicit: load on request; else load everything before being live, and fail where
-            something does not load.
-        preload: where explicit: load everything first, as in a pod.
-        verbose: Triton's `--log-verbose`.
-        ports: for HTTP, gRPC and metrics; free ones where None.
-        ready_timeout: seconds until it must be live, loading included.
-        drain: seconds between asking it to end and ending it. Nothing of it is kept, so
-            there is nothing to wait for (unloading takes seconds), unless others use it.
-        while_starting: called again and again until it is live; its addresses stand then.
+        launch: how it is started.
 
     Raises:
-        InputError: a repository is no folder, or one of `ports` is taken.
+        InputError: a repository is no folder, or a port that was asked for is taken.
         WorkFailedError: it ended or was not live in time; the log's tail is in the message.
     """
 
-    access = Access()
-    control = Control()
+    kind = "embedded"
 
-    def __init__(  # noqa: PLR0913 - how a server runs, all by name
+    def __init__(
         self,
         installation: Installation,
         repositories: Sequence[Path],
-        *,
-        explicit: bool = True,
-        preload: bool = False,
-        verbose: int = 0,
-        ports: Ports | None = None,
-        ready_timeout: float = 120,
-        drain: float = 0,
-        while_starting: Callable[[], None] = lambda: None,
+        launch: Launch = Launch(),  # noqa: B008 - a value
     ) -> None:
+        super().__init__(repositories, launch, installation.server_version, installation.release)
         self.installation = installation
-        self.repositories = tuple(repositories)
-        self._explicit = explicit
-        self._preload = preload
-        self._verbose = verbose
-        self._given_ports = ports
-        self._ready_timeout = ready_timeout
-        self._drain = drain
-        self._while_starting = while_starting
-        self._ports: Ports = ports or (0, 0, 0)
-        self._process: subprocess.Popen[bytes] | None = None
         self._server: psutil.Process | None = None
-        self._output: IO[bytes] | None = None
-        self._log = ""
         self._label = ""
         self._scratch: Path | None = None
-
-    @property
-    def name(self) -> str:
-        """See `Server`."""
-        return f"tritonserver {self.installation.server_version} ({self.release}), embedded"
-
-    @property
-    def release(self) -> str:
-        """See `Server`."""
-        return self.installation.release
-
-    @property
-    def http(self) -> str:
-        """See `Server`."""
-        return f"{HOST}:{self._ports[0]}"
-
-    @property
-    def grpc(self) -> str:
-        """See `Server`."""
-        return f"{HOST}:{self._ports[1]}"
-
-    @property
-    def metrics(self) -> str:
-        """See `Server`."""
-        return f"{HOST}:{self._ports[2]}"
 
     def alive(self) -> bool:
         """See `Server`; the supervisor may still be tidying up after one that is not."""
         import psutil
 
-        if self._process is None or self._process.poll() is not None:
+        if self.guard is None or self.guard.process.poll() is not None:
             return False
         try:
             return self._server is None or self._server.status() != psutil.STATUS_ZOMBIE
@@ -137,73 +81,48 @@ class EmbeddedServer:
 
     def ended(self) -> str:
         """See `Server`."""
-        process = self._process
-        if process is None:
+        if self.guard is None:
             return "unknown"
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(SETTLING)
-        return ending(process.returncode)
-
-    def log(self) -> str:
-        """See `Server`; stays readable when the server is gone."""
-        if self._output is not None:
-            descriptor = self._output.fileno()
-            size = os.fstat(descriptor).st_size
-            # pread: the server writes at the offset that this file shares with it
-            text = os.pread(descriptor, size, 0).decode(errors="replace")
-            self._log = logs.COLOUR.sub("", text)
-        return self._log
+            self.guard.process.wait(SETTLING)
+        return ending(self.guard.process.returncode)
 
     def memory(self) -> int:
         """See `Server`."""
         return resident(self._processes())
 
-    def __enter__(self) -> Self:
-        options.check(self.repositories)
-        if self._given_ports:
-            port_numbers.check(self._given_ports)
+    def _start(self) -> None:
+        """Starts it, on other ports where somebody else was quicker to take them."""
+        if self.launch.ports:
+            port_numbers.check(self.launch.ports)
         for attempt in range(1, ATTEMPTS + 1):
-            self._ports = self._given_ports or port_numbers.pick()
+            self._ports = self.launch.ports or port_numbers.pick()
             try:
-                self._start()
-            except BaseException as error:
-                self._stop()
-                lost_port = isinstance(error, WorkFailedError) and port_numbers.was_taken(self._log)
-                if not lost_port or self._given_ports or attempt == ATTEMPTS:
+                self._start_on_ports()
+            except WorkFailedError:
+                lost_port = port_numbers.was_taken(self.log())
+                if not lost_port or self.launch.ports or attempt == ATTEMPTS:
                     raise
+                self._stop()
             else:
                 break
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._stop()
-
-    def _start(self) -> None:
+    def _start_on_ports(self) -> None:
         scratch = self._scratch = Path(tempfile.mkdtemp(prefix="triton-builder-"))
         label = self._label = f"triton-builder-{secrets.token_hex(6)}"
         order = {
             "parent": os.getpid(),
             "command": self._command(_assemble(self.installation.backends, scratch), label),
             "env": self._environment(scratch),
-            "grace": self._drain,
+            "grace": self.launch.drain,
             "scratch": str(scratch),
             "segments": label,
         }
         self._server = None
-        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `_stop`
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(SUPERVISOR), json.dumps(order)],
-            stdin=subprocess.PIPE,
-            stdout=self._output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # a terminal's Ctrl-C is ours to act on, not the server's
-        )
+        self._output = Output()
+        self.guard = Guard(SUPERVISOR, order, self._output.file)
         self._wait_until_live()
+        self._server = next(iter(self._processes()), None)
 
     def _command(self, backends: Path, label: str) -> list[str]:
         return [
@@ -212,9 +131,7 @@ class EmbeddedServer:
                 [repository.absolute() for repository in self.repositories],
                 HOST,
                 self._ports,
-                explicit=self._explicit,
-                preload=self._preload,
-                verbose=self._verbose,
+                self.launch,
             ),
             f"--backend-directory={backends}",
             f"--backend-config=python,shm-region-prefix-name={label}-",
@@ -230,26 +147,22 @@ class EmbeddedServer:
             "TMPDIR": str(scratch),
         }
 
-    def _wait_until_live(self) -> None:
-        deadline = time.monotonic() + self._ready_timeout
+    def _live(self) -> bool:
         # Somebody else's server may answer on a port that ours failed to get.
-        while not (self._listens() and _answers(self._ports[0])):
-            if not self.alive() or port_numbers.was_taken(self.log()):
-                raise self._failed("tritonserver ended before it was live")
-            if time.monotonic() > deadline:
-                raise self._failed(f"tritonserver is not live after {self._ready_timeout:g} s")
-            self._while_starting()
-            time.sleep(TICK)
-        self._server = next(iter(self._processes()), None)
+        return self._listens() and _answers(self._ports[0])
+
+    def _check_runs(self) -> None:
+        if not self.alive() or port_numbers.was_taken(self.log()):
+            raise self._failed("tritonserver ended before it was live")
 
     def _processes(self) -> list[psutil.Process]:
         """The server's first, then its stubs', without the supervisor's."""
         import psutil
 
-        if self._process is None:
+        if self.guard is None:
             return []
         try:
-            return psutil.Process(self._process.pid).children(recursive=True)
+            return psutil.Process(self.guard.process.pid).children(recursive=True)
         except psutil.Error:
             return []
 
@@ -262,30 +175,15 @@ class EmbeddedServer:
                 mine |= {c.laddr.port for c in process.net_connections("tcp")}
         return mine.issuperset(self._ports)
 
-    def _failed(self, problem: str) -> WorkFailedError:
-        where = ", ".join(str(repository) for repository in self.repositories)
-        return logs.failure(problem, where, self.log())
-
     def _stop(self) -> None:
-        process = self._process
-        if process is not None:
-            if process.stdin is not None:
-                # Said and closed: a forked worker of ours may hold the pipe's end open.
-                with contextlib.suppress(OSError):
-                    process.stdin.write(b"stop\n")
-                with contextlib.suppress(OSError):
-                    process.stdin.close()
-            try:
-                process.wait()
-            except KeyboardInterrupt:  # a second one; the supervisor is bound to end soon
-                process.wait()
-                raise
-        if self._scratch is not None:  # already gone, unless the supervisor was killed
-            shutil.rmtree(self._scratch, ignore_errors=True)
-        self.log()
-        if self._output is not None:
-            self._output.close()
-            self._output = None
+        try:
+            if self.guard is not None:
+                self.guard.dismiss()
+        finally:
+            if self._scratch is not None:  # already gone, unless the supervisor was killed
+                shutil.rmtree(self._scratch, ignore_errors=True)
+            if self._output is not None:
+                self._output.close()
 
 
 def _assemble(backends: Path, scratch: Path) -> Path:

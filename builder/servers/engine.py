@@ -73,6 +73,7 @@ NO_MEMORY = ("out of memory", "oom-killed", "cannot allocate memory", "memory li
 NOT_YET = "a container that has stopped"
 """Of one whose first process was gone before it was let run: killed, if its memory is limited."""
 NO_SPACE = ("no space left on device", "disk quota exceeded")
+TAKEN = ("port is already allocated", "address already in use", "port is already in use")
 NOT_SHARED = ("bind source path does not exist", "statfs", "mounts denied")
 """Of a folder that the engine's machine does not have."""
 NOISE = re.compile(r".*(systemd connection|level=warning).*\n?")
@@ -308,6 +309,13 @@ def trouble(  # noqa: PLR0911 - one a meaning
         return MissingError(
             "the container engine's disk is full",
             fix=f"{kind} system prune removes what is not in use",
+            **about,
+        )
+    if _any(TAKEN, said):
+        return InputError(
+            "a port is taken on the engine's machine",
+            expected="ports that are free there",
+            fix="choose other ports, or none: free ones are picked then",
             **about,
         )
     if _any(NO_PROGRAM, said):

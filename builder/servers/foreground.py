@@ -8,24 +8,28 @@ from typing import TYPE_CHECKING
 from builder.errors import WorkFailedError
 from builder.repository import manifest
 from builder.servers import log as logs
-from builder.servers.embedded import EmbeddedServer
+from builder.servers.launch import Launch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from builder.servers.install import Installation
     from builder.servers.ports import Ports
+    from builder.servers.started import StartedServer
 
 DRAIN = 10.0
 """Seconds that the server has to answer what it is at."""
 PATIENCE = 3600.0
 """Seconds for loading: large models take minutes, and a person can press Ctrl-C."""
 TICK = 0.2
+STARTED = "Started HTTPService"
+"""What a server logs when all that it loads at its start has been loaded."""
+SETTLING = 3.0
+"""Seconds that a container's log may lag behind."""
 
 
 def serve(  # noqa: PLR0913 - how people want it
-    installation: Installation,
+    make: Callable[[Launch], StartedServer],
     repository: Path,
     ports: Ports | None,
     say: Callable[[str], None],
@@ -36,8 +40,8 @@ def serve(  # noqa: PLR0913 - how people want it
     """Serves a repository until Ctrl-C.
 
     Args:
-        installation: what to run.
-        repository: what to serve.
+        make: the server, not started yet, that has the repository.
+        repository: what is served, for messages and the versions' names.
         ports: for HTTP, gRPC and metrics; free ones where None.
         say: told, line by line, the addresses, the models, and what goes wrong.
         verbose: tell the server's whole log.
@@ -47,7 +51,6 @@ def serve(  # noqa: PLR0913 - how people want it
         InputError: no such repository, or a port is taken.
         WorkFailedError: a model does not load, or the server ended by itself.
     """
-    say(f"starting tritonserver {installation.server_version} ({installation.release})")
     told: set[str] = set()
 
     def tell() -> None:
@@ -57,17 +60,19 @@ def serve(  # noqa: PLR0913 - how people want it
                 say(line)
 
     versions = _versions(repository)
-    server = EmbeddedServer(
-        installation,
-        [repository],
-        explicit=explicit,
-        ports=ports,
-        ready_timeout=PATIENCE,
-        drain=DRAIN,
-        while_starting=tell,
+    server = make(
+        Launch(
+            explicit=explicit,
+            ports=ports,
+            ready_timeout=PATIENCE,
+            drain=DRAIN,
+            while_starting=tell,
+        )
     )
+    say(f"starting {server.name}")
     try:
         with server:
+            _await_log(server)
             tell()
             say("ready; Ctrl-C stops it")
             _follow(server, say, verbose=verbose)
@@ -91,7 +96,7 @@ def _versions(repository: Path) -> dict[str, str]:
     }
 
 
-def _standing(server: EmbeddedServer, versions: Mapping[str, str]) -> list[str]:
+def _standing(server: StartedServer, versions: Mapping[str, str]) -> list[str]:
     """Where it will answer, and a line for each model that has loaded."""
     width = max(map(len, versions), default=0)
     return [
@@ -103,7 +108,14 @@ def _standing(server: EmbeddedServer, versions: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _follow(server: EmbeddedServer, say: Callable[[str], None], *, verbose: bool) -> None:
+def _await_log(server: StartedServer) -> None:
+    """Waits until what a live server has logged can be read here."""
+    deadline = time.monotonic() + SETTLING
+    while STARTED not in server.log() and time.monotonic() < deadline:
+        time.sleep(TICK)
+
+
+def _follow(server: StartedServer, say: Callable[[str], None], *, verbose: bool) -> None:
     """Tells what the server logs for as long as it runs: from its start, or from now on."""
     told = 0 if verbose else len(server.log())
     try:

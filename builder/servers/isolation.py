@@ -32,7 +32,7 @@ class Wanted:
         labels: by name.
         command: what is run, with its arguments.
         publish: where its ports appear, an address of the engine's machine.
-        ports: these.
+        ports: these, and which it gets there; None is one that the engine picks.
         folders: on this machine, by place in the container; read-only there.
         copied: whether the folders are copied into it, rather than mounted.
         user: who runs it, `UID:GID`.
@@ -45,7 +45,7 @@ class Wanted:
     labels: Mapping[str, str]
     command: Sequence[str]
     publish: str
-    ports: Sequence[int]
+    ports: Mapping[int, int | None]
     folders: Mapping[str, Path]
     copied: bool
     user: str
@@ -61,7 +61,10 @@ def arguments(kind: Kind, wanted: Wanted) -> list[str]:
         f"--name={wanted.name}",
         *(f"--label={name}={value}" for name, value in wanted.labels.items()),
         "--pull=never",  # it is there; else it would be pulled where nobody is told
-        *(f"--publish={_host(wanted.publish)}::{port}" for port in wanted.ports),
+        *(
+            f"--publish={_host(wanted.publish)}:{there or ''}:{port}"
+            for port, there in wanted.ports.items()
+        ),
         *_mounts(wanted),
         *([f"--memory={limits.memory}"] if limits.memory else []),
         f"--shm-size={limits.shm_size}",

@@ -4,6 +4,7 @@ A program of its own (`python -I -S keeper.py ORDER`), since nothing inside a pr
 SIGKILL. It acts when stdin ends or says anything, or the parent is gone. ORDER is JSON:
 
     parent    the id of the process that asked
+    stop      the command that has it end by itself, first; null where it need not
     remove    the command that removes the container
     absent    what the engine says of a container that there is not
 
@@ -36,6 +37,8 @@ def main(order: dict[str, Any]) -> int:
         if select.select([sys.stdin], [], [], TICK)[0]:
             break
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if order["stop"]:
+        subprocess.run(order["stop"], capture_output=True, check=False)
     for _ in range(ATTEMPTS):
         done = subprocess.run(order["remove"], capture_output=True, text=True, check=False)
         said = done.stderr.strip()

@@ -10,20 +10,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path, PurePath
 
+    from builder.servers.launch import Launch
     from builder.servers.ports import Ports
 
 EXIT_TIMEOUT = 5
 """Seconds that Triton itself waits for what runs when it is told to end."""
 
 
-def options(  # noqa: PLR0913 - how a server runs, all by name
+def options(
     repositories: Sequence[PurePath],
     address: str,
     ports: Ports,
+    launch: Launch,
     *,
-    explicit: bool,
-    preload: bool,
-    verbose: int,
     gpu: bool = False,
 ) -> list[str]:
     """The options that do not depend on where the server's own files lie.
@@ -32,17 +31,15 @@ def options(  # noqa: PLR0913 - how a server runs, all by name
         repositories: as the server sees them.
         address: what it listens on.
         ports: for HTTP, gRPC and metrics.
-        explicit: load on request; else everything.
-        preload: where explicit: everything at first.
-        verbose: `--log-verbose`.
+        launch: how it is started.
         gpu: whether it has one; else it is not to look for one.
     """
     http, grpc, metrics = ports
     named: dict[str, object] = {
-        "model-control-mode": "explicit" if explicit else "none",
+        "model-control-mode": "explicit" if launch.explicit else "none",
         "strict-readiness": "true",
         "exit-timeout-secs": EXIT_TIMEOUT,
-        "log-verbose": verbose,
+        "log-verbose": launch.verbose,
         "http-address": address,
         "http-port": http,
         "grpc-address": address,
@@ -56,7 +53,7 @@ def options(  # noqa: PLR0913 - how a server runs, all by name
         "--disable-auto-complete-config",
         *(f"--model-repository={repository}" for repository in repositories),
         *(f"--{name}={value}" for name, value in named.items()),
-        *(["--load-model=*"] if preload else []),
+        *(["--load-model=*"] if launch.preload else []),
         "--backend-config=python,stub-timeout-seconds=120",
     ]
 

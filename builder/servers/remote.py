@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from builder.errors import InputError, MissingError, WorkFailedError
 from builder.files import disk_errors, link_or_copy, remove_tree
+from builder.servers import version
 from builder.servers.endpoint import Access, Endpoint, RefusedError, UnreachableError
 from builder.servers.server import Control, Upload
 
@@ -176,16 +177,17 @@ class RemoteServer:
     # --- looking at it -----------------------------------------------------------------
 
     def _check_release(self) -> None:
-        body = self._call("GET", "/v2")
-        found = str(json.loads(body).get("version"))
-        if found != self._expected.need("server"):
+        try:
+            other = version.other(version.told(self._call("GET", version.PATH)), self._expected)
+        except ValueError as e:
+            raise self._no_triton(version.PATH, e) from e
+        if other:
             raise WorkFailedError(
                 "the server is not of the target's release",
                 where=self.http,
-                found=f"tritonserver {found}",
-                expected=f"tritonserver {self._expected.server}, of release {self.release}",
                 fix="validate on a server of that release, or set the target's `triton` to the "
                 "server's (triton-builder releases --triton shows both)",
+                **other,
             )
 
     def _index(self) -> tuple[set[str], set[str]]:
@@ -222,16 +224,25 @@ class RemoteServer:
         except UnreachableError as e:
             raise self._unreachable(e) from e
         except RefusedError as e:
+            if e.status not in {401, 403}:
+                raise self._no_triton(path, e) from e
             raise MissingError(
-                "the server does not let us in" if e.status in {401, 403} else "it is no Triton",
+                "the server does not let us in",
                 where=self.http,
                 found=f"{path}: {e}",
-                expected="a Triton server's HTTP port",
-                fix="set TRITON_BUILDER_SERVER_TOKEN to a token that it takes"
-                if e.status in {401, 403}
-                else "correct the address",
+                expected="a token that it takes",
+                fix="set TRITON_BUILDER_SERVER_TOKEN to one",
             ) from e
         return body
+
+    def _no_triton(self, path: str, error: Exception) -> MissingError:
+        return MissingError(
+            "it is no Triton",
+            where=self.http,
+            found=f"{path}: {error}",
+            expected="a Triton server's HTTP port",
+            fix="correct the address",
+        )
 
     def _unreachable(self, error: UnreachableError) -> MissingError:
         return MissingError(

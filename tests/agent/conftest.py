@@ -14,6 +14,7 @@ from builder.agent.source import StoreSource
 from builder.agent.tell import Teller
 from builder.agent.triton import Triton
 from builder.servers.embedded import EmbeddedServer
+from builder.servers.launch import Launch
 from tests.agent.zoo import Store
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def folder(tmp_path: Path) -> Path:
 
 @contextmanager
 def running(installation, folder: Path, **options) -> Iterator[EmbeddedServer]:
-    with EmbeddedServer(installation, [folder], explicit=True, **options) as server:
+    with EmbeddedServer(installation, [folder], Launch(**options)) as server:
         yield server
 
 

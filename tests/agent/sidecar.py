@@ -16,6 +16,7 @@ import psutil
 
 from builder.servers import ports
 from builder.servers.embedded import EmbeddedServer
+from builder.servers.launch import Launch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -126,7 +127,7 @@ class Kubelet:
 
     def __init__(self, installation, folder: Path, *, preload: bool = True) -> None:
         self._make = lambda: EmbeddedServer(
-            installation, [folder], explicit=True, preload=preload, ports=self._ports
+            installation, [folder], Launch(preload=preload, ports=self._ports)
         )
         self._ports = ports.pick()
         self._stop = threading.Event()

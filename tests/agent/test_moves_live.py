@@ -242,7 +242,7 @@ def test_a_dead_stub_is_found_out_and_the_model_loaded_again(pod):
     agent.once()
     (stub,) = [
         p
-        for p in psutil.Process(pod.server._process.pid).children(recursive=True)
+        for p in psutil.Process(pod.server.guard.process.pid).children(recursive=True)
         if "python_backend_stub" in p.name()
     ]
     stub.kill()
@@ -254,8 +254,9 @@ def test_a_dead_stub_is_found_out_and_the_model_loaded_again(pod):
 
 def test_a_server_of_another_mode_is_told_apart(installation, folder, store):
     from builder.servers.embedded import EmbeddedServer
+    from builder.servers.launch import Launch
 
-    with EmbeddedServer(installation, [folder], explicit=False) as server:
+    with EmbeddedServer(installation, [folder], Launch(explicit=False)) as server:
         with pytest.raises(MissingError, match="explicit mode"):
             Triton(server.http, server.grpc).check()
         with pytest.raises(MissingError, match="explicit mode"):

@@ -19,7 +19,7 @@ def theirs(installation, tmp_path):
     """A Triton that loads on request, out of a folder that holds nothing yet."""
     folder = tmp_path / "theirs"
     folder.mkdir()
-    with EmbeddedServer(installation, [folder], explicit=True) as server:
+    with EmbeddedServer(installation, [folder]) as server:
         yield server, folder
 
 

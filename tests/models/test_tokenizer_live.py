@@ -29,6 +29,7 @@ def infer(installation, tmp_path_factory):
     import tritonclient.grpc as triton
 
     from builder.servers.embedded import EmbeddedServer
+    from builder.servers.launch import Launch
     from builder.stages import python
     from builder.stages.job import Job
 
@@ -43,7 +44,7 @@ def infer(installation, tmp_path_factory):
         "packages": spec["packages"],
     }
     python.run(Job(params, {}, MODELS.parent, version, "tokenizer 1.0"))
-    with EmbeddedServer(installation, [repository], explicit=False) as server:
+    with EmbeddedServer(installation, [repository], Launch(explicit=False)) as server:
         client = triton.InferenceServerClient(server.grpc)
 
         def ask(text):

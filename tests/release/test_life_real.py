@@ -13,6 +13,7 @@ from builder.release.store import ReleaseStore
 from builder.remote.bucket import PART, WIDTH
 from builder.remote.transfers import SMALL
 from builder.servers.embedded import EmbeddedServer
+from builder.servers.launch import Launch
 from tests.release.commands import right, wrong
 from tests.release.trees import files, repository
 
@@ -45,7 +46,7 @@ def answer(address, model="echo"):
 
 
 def served(installation, folder):
-    with EmbeddedServer(installation, [folder], explicit=False) as server:
+    with EmbeddedServer(installation, [folder], Launch(explicit=False)) as server:
         return answer(server.http)
 
 

@@ -17,6 +17,7 @@ from builder.errors import InputError, MissingError, WorkFailedError
 from builder.servers import engine as engines
 from builder.servers import owner
 from builder.servers.container import ContainerServer
+from builder.servers.launch import Launch
 from builder.spec.target import Container
 from builder.triton.releases import release
 from tests.containers import docker, images
@@ -99,7 +100,7 @@ def repository(tmp_path):
 
 
 def server(podman, image, *repositories, **changed):
-    how = {"limits": Container(), "ready_timeout": 60, **changed}
+    how = {"limits": Container(), "launch": Launch(ready_timeout=60), **changed}
     return ContainerServer(podman, image, RELEASE, repositories, **how)
 
 
@@ -198,7 +199,7 @@ def test_a_server_that_ends_at_start_names_the_model_and_why(engine, podman, ima
     (repository / "echo" / "1" / "model.py").write_text("raise ValueError('no such thing')\n")
     with (
         pytest.raises(WorkFailedError, match="cannot load echo, version 1") as caught,
-        server(podman, image, repository, explicit=False),
+        server(podman, image, repository, launch=Launch(explicit=False)),
     ):
         pass
     assert "no such thing" in str(caught.value.detail)
@@ -280,7 +281,7 @@ image = podman.image(sys.argv[1], print, "image")
 with ContainerServer(
     podman, image, release("24.10"), [Path(sys.argv[2])], limits=Container()
 ) as server:
-    print(server.container, server._keeper.pid, flush=True)
+    print(server.container, server.guard.process.pid, flush=True)
     for _ in range(1000):
         time.sleep(0.1)
 """

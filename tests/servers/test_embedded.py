@@ -19,6 +19,7 @@ from tritonclient.utils import InferenceServerException
 from builder.errors import InputError, WorkFailedError
 from builder.servers import foreground, ports
 from builder.servers.embedded import EmbeddedServer
+from builder.servers.launch import Launch
 
 pytestmark = pytest.mark.live
 
@@ -38,7 +39,7 @@ def models(repository):
 def load_and_count(server):
     with InferenceServerClient(server.grpc) as client:
         client.load_model("double")
-    return psutil.Process(server._process.pid).children(recursive=True)
+    return psutil.Process(server.guard.process.pid).children(recursive=True)
 
 
 def segments(label):
@@ -144,7 +145,7 @@ def test_a_python_model_sees_the_runtime_and_nothing_of_the_user(
 
 def test_everything_is_loaded_where_not_explicit(installation, repository):
     with (
-        EmbeddedServer(installation, [repository.root], explicit=False) as server,
+        EmbeddedServer(installation, [repository.root], Launch(explicit=False)) as server,
         InferenceServerClient(server.grpc) as client,
     ):
         assert client.is_model_ready("double")
@@ -174,7 +175,7 @@ server = EmbeddedServer(installation, [pathlib.Path(sys.argv[2])])
 with server:
     with InferenceServerClient(server.grpc) as client:
         client.load_model("double")
-    print(server._label, server._scratch, server._process.pid, flush=True)
+    print(server._label, server._scratch, server.guard.process.pid, flush=True)
     for _ in range(1000):  # short ones: a signal just before a long sleep would wait for its end
         time.sleep(0.1)
 """
@@ -201,7 +202,7 @@ def test_a_killed_supervisor_leaves_nothing_behind(installation, repository):
     with EmbeddedServer(installation, [repository.root]) as server:
         below = load_and_count(server)
         label, scratch = server._label, server._scratch
-        server._process.kill()
+        server.guard.process.kill()
         assert gone(below, seconds=10)
     assert not scratch.exists()
     assert not segments(label)
@@ -224,7 +225,7 @@ def test_a_taken_port_is_named(installation, repository):
         given = (*ports.pick()[:2], port)
         with (
             pytest.raises(InputError, match="port cannot be used") as caught,
-            EmbeddedServer(installation, [repository.root], ports=given),
+            EmbeddedServer(installation, [repository.root], Launch(ports=given)),
         ):
             pass
     assert caught.value.where == f"127.0.0.1:{port}"
@@ -233,14 +234,14 @@ def test_a_taken_port_is_named(installation, repository):
 def test_one_port_for_two_protocols_is_refused(installation, repository):
     with (
         pytest.raises(InputError, match="two protocols"),
-        EmbeddedServer(installation, [repository.root], ports=(18000, 18000, 18002)),
+        EmbeddedServer(installation, [repository.root], Launch(ports=(18000, 18000, 18002))),
     ):
         pass
 
 
 def test_given_ports_are_used(installation, repository):
     given = ports.pick()
-    with EmbeddedServer(installation, [repository.root], ports=given) as server:
+    with EmbeddedServer(installation, [repository.root], Launch(ports=given)) as server:
         assert (server.http, server.grpc, server.metrics) == tuple(f"127.0.0.1:{p}" for p in given)
 
 
@@ -297,18 +298,22 @@ def test_a_broken_model_says_why_it_does_not_load(installation, broken):
 def test_a_server_that_ends_at_start_names_the_model_and_why(installation, broken):
     with (
         pytest.raises(WorkFailedError, match="cannot load broken, version 1") as caught,
-        EmbeddedServer(installation, [broken], explicit=False),
+        EmbeddedServer(installation, [broken], Launch(explicit=False)),
     ):
         pass
     assert "1.19.2 refuses" in str(caught.value.detail)
 
 
 def test_a_server_that_is_not_live_in_time_is_stopped(installation, repository):
-    server = EmbeddedServer(installation, [repository.root], ready_timeout=0)
+    server = EmbeddedServer(installation, [repository.root], Launch(ready_timeout=0))
     with pytest.raises(WorkFailedError, match="not live after 0 s"), server:
         pass
     assert not server.alive()
     assert not server._scratch.exists()
+
+
+def made(installation, repository):
+    return lambda launch: EmbeddedServer(installation, [repository.root], launch)
 
 
 def serve_until_ready(installation, repository, **options):
@@ -324,7 +329,7 @@ def serve_until_ready(installation, repository, **options):
 
     stopper = threading.Thread(target=interrupt)
     stopper.start()
-    foreground.serve(installation, repository.root, None, said.append, **options)
+    foreground.serve(made(installation, repository), repository.root, None, said.append, **options)
     stopper.join()
     return said
 
@@ -352,4 +357,4 @@ def test_a_server_that_dies_while_serving_is_an_error(installation, repository):
                     below.kill()
 
     with pytest.raises(WorkFailedError, match="ended by itself"):
-        foreground.serve(installation, repository.root, None, kill_when_ready)
+        foreground.serve(made(installation, repository), repository.root, None, kill_when_ready)

@@ -23,7 +23,7 @@ def wanted(**changed):
         "labels": {"owner": "me"},
         "command": ["tritonserver", "--log-verbose=1"],
         "publish": "127.0.0.1",
-        "ports": (8000, 8001),
+        "ports": {8000: None, 8001: 18001},
         "folders": {"/repositories/0": Path("/a b")},
         "copied": False,
         "user": NOBODY,
@@ -37,7 +37,7 @@ def test_every_container_is_kept_in(kind):
     arguments = isolation.arguments(kind, wanted())
     assert {
         "--publish=127.0.0.1::8000",
-        "--publish=127.0.0.1::8001",
+        "--publish=127.0.0.1:18001:8001",
         "--memory=8000000000",
         "--shm-size=1000000000",
         "--pids-limit=100",

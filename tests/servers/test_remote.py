@@ -11,6 +11,7 @@ import pytest
 
 from builder.errors import InputError, MissingError, WorkFailedError
 from builder.servers.embedded import EmbeddedServer
+from builder.servers.launch import Launch
 from builder.servers.ports import HOST, pick
 from builder.servers.remote import Reach, RemoteServer, addresses
 from builder.triton.releases import release
@@ -149,7 +150,7 @@ def start(installation, tmp_path):
     running = []
 
     def make(*folders, **options):
-        server = EmbeddedServer(installation, folders or [empty], **options)
+        server = EmbeddedServer(installation, folders or [empty], Launch(**options))
         running.append(server)
         return server.__enter__()
 

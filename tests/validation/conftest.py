@@ -27,9 +27,10 @@ def zoo(tmp_path_factory) -> Zoo:
 @pytest.fixture(scope="session")
 def server(installation, zoo, tmp_path_factory) -> Iterator[EmbeddedServer]:
     from builder.servers.embedded import EmbeddedServer
+    from builder.servers.launch import Launch
 
     folder = probes(tmp_path_factory.mktemp("probes"))
-    with EmbeddedServer(installation, [zoo.root, folder], explicit=True, verbose=1) as running:
+    with EmbeddedServer(installation, [zoo.root, folder], Launch(verbose=1)) as running:
         yield running
 
 

@@ -77,12 +77,13 @@ def test_a_model_that_does_not_load_fails_and_is_asked_nothing_else(verdicts):
 def test_a_failing_warmup_keeps_the_model_from_loading_and_names_the_sample(installation, tmp_path):
     """On a server of its own: 24.10 dies of some failed warm-ups, which must be told as well."""
     from builder.servers.embedded import EmbeddedServer
+    from builder.servers.launch import Launch
 
     zoo = Zoo(tmp_path / "models")
     fault = 'if rows == 4: return pb_utils.TritonError("index 30522 is out of bounds")'
     ill = zoo.add("ill", fault=fault, config=warmup(1, 4), warmup=(1, 4))
     folder = probes(tmp_path / "probes")
-    with EmbeddedServer(installation, [zoo.root, folder], verbose=1) as running:
+    with EmbeddedServer(installation, [zoo.root, folder], Launch(verbose=1)) as running:
         try:
             (verdict,) = validate(running, [ill], say=lambda _: None)
         except WorkFailedError as error:
@@ -109,12 +110,13 @@ def test_what_is_loaded_already_is_asked_all_but_what_only_a_load_shows(server, 
 
 def test_a_server_that_dies_is_an_error_that_says_during_which_check(installation, tmp_path):
     from builder.servers.embedded import EmbeddedServer
+    from builder.servers.launch import Launch
 
     zoo = Zoo(tmp_path / "models")
     fatal = zoo.add("fatal", fault="if self.calls > 10: os.kill(os.getppid(), 9)")
     folder = probes(tmp_path / "probes")
     with (
-        EmbeddedServer(installation, [zoo.root, folder], verbose=1) as running,
+        EmbeddedServer(installation, [zoo.root, folder], Launch(verbose=1)) as running,
         pytest.raises(WorkFailedError) as caught,
     ):
         validate(running, [fatal], say=lambda _: None)
@@ -127,16 +129,17 @@ def test_a_server_that_dies_is_an_error_that_says_during_which_check(installatio
 
 def test_a_server_that_dies_while_latency_is_measured_is_told(installation, tmp_path, monkeypatch):
     from builder.servers.embedded import EmbeddedServer
+    from builder.servers.launch import Launch
 
     zoo = Zoo(tmp_path / "models")
     fine = zoo.add("fine")
     folder = probes(tmp_path / "probes")
     monkeypatch.setattr(live, "CHECKS", {"version": CHECKS["version"]})
     measured = live.latency.figures
-    with EmbeddedServer(installation, [zoo.root, folder], verbose=1) as running:
+    with EmbeddedServer(installation, [zoo.root, folder], Launch(verbose=1)) as running:
 
         def fatal(case):
-            below = psutil.Process(running._process.pid).children(recursive=True)
+            below = psutil.Process(running.guard.process.pid).children(recursive=True)
             next(p for p in below if p.name() == "tritonserver").kill()
             return measured(case)
 
