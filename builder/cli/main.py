@@ -24,7 +24,7 @@ from builder.cli.printing import print_error, print_json
 from builder.errors import BuilderError, InputError, MissingError
 
 COMMANDS = (
-    *("init", "check", "plan", "build", "validate", "serve"),
+    *("init", "check", "plan", "build", "validate", "compare", "serve"),
     *("publish", "releases", "promote", "rollback", "pull", "verify", "agent", "manifests"),
     *("gc", "schema"),
 )

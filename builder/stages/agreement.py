@@ -60,6 +60,17 @@ def words(bounds: OutputTolerance) -> str:
     return ", ".join(f"{name} {signs[name]} {value:g}" for name, value in asked.items())
 
 
+def share(one: Agreement, bounds: OutputTolerance, *, single: bool) -> float:
+    """How much of its bounds an answer uses up, 1 being all; `single` for rows of one number."""
+    limit = SINGLE_RELATIVE if single and bounds.relative is None else bounds.relative
+    pairs = [(one.mismatch, bounds.mismatch), (one.relative, limit)]
+    if bounds.cosine is not None:
+        pairs.append((1 - one.cosine, 1 - bounds.cosine))
+    shares = [gap / max(bound, 1e-9) for gap, bound in pairs if bound is not None and gap > 0]
+    worst = max(shares, default=0.0)
+    return worst if one.reason is None else max(worst, 1.0 + 1e-9)
+
+
 def _exact(expected: Array, actual: Array, bounds: OutputTolerance) -> Agreement:
     unequal = np.asarray(expected != actual)
     share = float(unequal.mean())

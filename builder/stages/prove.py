@@ -22,6 +22,7 @@ from builder.spec.tensor import BATCH, Tensor
 from builder.stages import artifact, goldens
 from builder.stages.agreement import words
 from builder.stages.goldens import Golden
+from builder.stages.job import LAYERS
 from builder.stages.score import Standard, score
 
 if TYPE_CHECKING:
@@ -233,4 +234,4 @@ def _tolerance_fix(precision: str) -> str:
             "look for randomness or shape-dependent code in the model; else set a wider `tolerance`"
         )
     steps = {"int8": "recipe: accurate, precision: fp32", "fp16": "precision: fp32"}
-    return f"set {steps[precision]}, or a wider `tolerance` for this version"
+    return f"set {steps[precision]}, or a wider `tolerance` for this version{LAYERS}"

@@ -14,7 +14,7 @@ import numpy as np
 from builder.errors import WorkFailedError
 from builder.spec.tensor import Tensor, is_batched
 from builder.spec.tolerance import OutputTolerance, Tolerance, resolve
-from builder.stages.agreement import SINGLE_RELATIVE, Agreement, compare
+from builder.stages.agreement import Agreement, compare, share
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -83,7 +83,7 @@ def score(goldens: Sequence[Golden], answers: Iterable[Arrays], standard: Standa
                 )
             one = compare(golden.outputs[name], answer[name], bounds, batched=standard.batched)
             found[name].append(one)
-            used = max(used, _used(one, bounds, single=golden.outputs[name].shape[-1:] == (1,)))
+            used = max(used, share(one, bounds, single=golden.outputs[name].shape[-1:] == (1,)))
             if one.reason is not None:
                 misses.append(Miss(number, name, one.reason))
     for name, bounds in standard.bounds.items():
@@ -106,13 +106,3 @@ def _figures(each: Sequence[Agreement]) -> dict[str, float]:
     if mismatch := max(one.mismatch for one in each):  # of the worst sample
         figures["mismatch"] = mismatch
     return {kind: round(value, 6) for kind, value in figures.items()}
-
-
-def _used(one: Agreement, bounds: OutputTolerance, *, single: bool) -> float:
-    limit = SINGLE_RELATIVE if single and bounds.relative is None else bounds.relative
-    pairs = [(one.mismatch, bounds.mismatch), (one.relative, limit)]
-    if bounds.cosine is not None:
-        pairs.append((1 - one.cosine, 1 - bounds.cosine))
-    shares = [gap / max(bound, 1e-9) for gap, bound in pairs if bound is not None and gap > 0]
-    worst = max(shares, default=0.0)
-    return worst if one.reason is None else max(worst, 1.0 + 1e-9)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 from builder.errors import WorkFailedError
 from builder.stages import artifact
 from builder.stages.agreement import words
+from builder.stages.job import LAYERS
 from builder.stages.quantising.recipes import COMFORT
 from builder.stages.score import Standard, score
 
@@ -47,7 +48,8 @@ def run(  # noqa: PLR0913 - a trial's parts
     and after.
 
     Raises:
-        WorkFailedError: no recipe keeps the tolerance, or there is none.
+        WorkFailedError: no recipe keeps the tolerance (and the job does not want the best one
+            anyway), or there is none.
     """
     standard = Standard.of(job.params, "int8")
     effort: Effort = job.params.get("recipe") or "default"
@@ -84,7 +86,7 @@ def run(  # noqa: PLR0913 - a trial's parts
             detail="\n".join(f"{one['recipe']}: {one['failed']}" for one in tried),
         )
     recipe, found, model = best
-    if found.misses:
+    if found.misses and not job.anyway:
         raise _refusal(job, str(recipe), found, standard, len(tried), instead)
     _strip(model)
     return {
@@ -108,7 +110,7 @@ def _refusal(  # noqa: PLR0913 - what a message says
         found=f"best was {recipe}: {found.summary()}; "
         f"sample {miss.sample}, output {miss.output}: {miss.reason}",
         expected=words(standard.bounds[miss.output]),
-        fix="set " + ", or ".join(fixes),
+        fix="set " + ", or ".join(fixes) + LAYERS,
     )
 
 

@@ -1,0 +1,1 @@
+"""Two graphs held against each other, layer by layer."""
