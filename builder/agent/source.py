@@ -13,7 +13,7 @@ from builder.errors import BuilderError, InputError, MissingError, WorkFailedErr
 from builder.files import remove_tree
 from builder.release import pull
 from builder.release.place import Place, disks, mark
-from builder.remote.bucket import Limits
+from builder.remote.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

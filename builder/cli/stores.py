@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from builder.release.store import ReleaseStore
-    from builder.remote.bucket import Limits
+    from builder.remote.limits import Limits
 
 T = TypeVar("T")
 

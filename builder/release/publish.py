@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from builder.errors import InputError, WorkFailedError
 from builder.release import claims, layout, tree
 from builder.release.store import read
-from builder.remote.bucket import UnusableError
 from builder.remote.ends import SourceError
+from builder.remote.failures import UnusableError
 from builder.remote.transfers import Transfers
 from builder.repository import manifest as manifests
 

@@ -15,7 +15,7 @@ from builder.errors import WorkFailedError
 from builder.files import link_or_copy, remove, sha256, sync_file, write_atomically
 from builder.release import layout
 from builder.release.place import Place, disks
-from builder.remote.bucket import UnusableError
+from builder.remote.failures import UnusableError
 from builder.remote.tasks import to_its_end
 from builder.remote.transfers import Transfers
 from builder.repository import manifest as manifests

@@ -18,8 +18,10 @@ from weakref import WeakKeyDictionary
 from builder.errors import BuilderError, InputError, MissingError, WorkFailedError
 from builder.release import channel as channels
 from builder.release import layout
-from builder.remote.bucket import Bucket, Limits, UnusableError
+from builder.remote.bucket import Bucket
 from builder.remote.cache import check_url, shown
+from builder.remote.failures import UnusableError
+from builder.remote.limits import Limits
 from builder.remote.tasks import together
 from builder.repository import manifest as manifests
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from builder.errors import InputError, WorkFailedError
 from builder.release import layout
-from builder.remote.bucket import UnusableError
 from builder.remote.ends import Departure, SourceError
+from builder.remote.failures import UnusableError
 from builder.remote.tasks import together
 from builder.repository.manifest import FILE
 

@@ -12,7 +12,7 @@ from builder.files import sha256
 from builder.release import layout, pull
 from builder.release.place import state_of
 from builder.release.store import read
-from builder.remote.bucket import PART, WIDTH
+from builder.remote.limits import PART, WIDTH
 from builder.remote.tasks import to_its_end, together
 from builder.repository import manifest as manifests
 from builder.repository import swap

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from pathlib import Path
 
-    from builder.remote.bucket import Limits, UnusableError
+    from builder.remote.failures import UnusableError
+    from builder.remote.limits import Limits
     from builder.remote.transfers import Transfers
 
 SCHEMES = ("s3", "s3a", "gs", "az", "abfs", "abfss", "file", "memory")
@@ -142,8 +143,8 @@ class Remote:
         import asyncio
         from concurrent.futures import CancelledError
 
-        from builder.remote.bucket import UnusableError
         from builder.remote.ends import SourceError
+        from builder.remote.failures import UnusableError
 
         ended = threading.Event()
 
@@ -181,7 +182,8 @@ class Remote:
         """The loop, in a thread of its own, and what it works with; made by the first call."""
         import asyncio
 
-        from builder.remote.bucket import Bucket, Limits
+        from builder.remote.bucket import Bucket
+        from builder.remote.limits import Limits
         from builder.remote.transfers import Transfers
 
         if self._transfers is None:

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 
 from builder.files import disk_errors
 from builder.remote import memory
-from builder.remote.bucket import PART, WIDTH, UnusableError
 from builder.remote.ends import Arrival, Departure, SourceError, arrive
+from builder.remote.failures import UnusableError
+from builder.remote.limits import PART, WIDTH
 from builder.remote.tasks import end, to_its_end, together
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from builder.agent.triton import Triton
 from builder.errors import InputError, MissingError, WorkFailedError
 from builder.release.layout import blob
 from builder.release.store import ReleaseStore
-from builder.remote.bucket import Limits
+from builder.remote.limits import Limits
 from tests.agent.conftest import running
 from tests.agent.sidecar import wait
 from tests.agent.zoo import Model

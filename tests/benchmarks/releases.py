@@ -22,7 +22,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder.remote.bucket import Bucket, Limits
+from builder.remote.bucket import Bucket
+from builder.remote.limits import Limits
 from builder.repository.manifest import read
 from builder.servers.install import ensure
 from builder.servers.ports import pick

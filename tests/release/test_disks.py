@@ -9,7 +9,7 @@ import pytest
 
 from builder.release import publish
 from builder.release.store import ReleaseStore
-from builder.remote.bucket import PART
+from builder.remote.limits import PART
 from tests.release.commands import right, run, wrong
 from tests.release.trees import files, repository
 

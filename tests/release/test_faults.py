@@ -12,7 +12,9 @@ from builder.errors import BuilderError, MissingError, WorkFailedError
 from builder.release import layout, move, publish, pull, verify
 from builder.release.store import ReleaseStore
 from builder.release.trust import Trust
-from builder.remote.bucket import PART, Bucket, Limits, UnusableError
+from builder.remote.bucket import Bucket
+from builder.remote.failures import UnusableError
+from builder.remote.limits import PART, Limits
 from tests.release import commands
 from tests.release.trees import files, repository
 from tests.stores import faults

@@ -15,7 +15,7 @@ from builder.release import collect, layout, move, publish, pull, verify
 from builder.release.listing import listing
 from builder.release.store import ReleaseStore
 from builder.release.trust import Trust
-from builder.remote.bucket import PART
+from builder.remote.limits import PART
 from tests.release.commands import wrong
 from tests.release.trees import files, repository
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from builder.remote.bucket import PART
+from builder.remote.limits import PART
 from tests.release.commands import ended, right, start
 from tests.release.trees import files, repository
 from tests.stores import faults

@@ -14,7 +14,7 @@ import pytest
 from builder.release import layout, verify
 from builder.release.store import ReleaseStore
 from builder.release.trust import Trust
-from builder.remote.bucket import PART
+from builder.remote.limits import PART
 from tests.release.commands import ended, right, start
 from tests.release.trees import files, repository
 

@@ -10,7 +10,7 @@ import pytest
 
 from builder.release import collect, layout, publish, pull, tree
 from builder.release.store import ReleaseStore
-from builder.remote.bucket import PART, WIDTH
+from builder.remote.limits import PART, WIDTH
 from builder.remote.transfers import SMALL
 from builder.servers.embedded import EmbeddedServer
 from builder.servers.launch import Launch

@@ -12,8 +12,8 @@ import time
 import pytest
 
 from builder.errors import InputError, WorkFailedError
-from builder.remote.bucket import PART, WIDTH, Limits
 from builder.remote.cache import Remote, check_url
+from builder.remote.limits import PART, WIDTH, Limits
 from builder.remote.transfers import MANY, SMALL, blob_path, record_path
 from tests.stores import faults
 from tests.stores.faults import Fault
@@ -579,7 +579,7 @@ def test_closing_ends_what_is_running(machine, proxy, s3_url):
 FETCH = """
 import sys
 from pathlib import Path
-from builder.remote.bucket import Limits
+from builder.remote.limits import Limits
 from builder.remote.cache import Remote
 url, folder, digest = sys.argv[1:]
 remote = Remote(url, read_only=True, warn=print, limits=Limits(connect=600, answer=600))

@@ -17,7 +17,7 @@ from builder.servers.remote import Reach, RemoteServer, addresses
 from builder.triton.releases import release
 from builder.validation.live import validate
 from builder.validation.probes import IDENTITY, probes
-from tests.servers.certificates import authority
+from tests.certificates import issued
 from tests.validation.zoo import ALL, QUEUE, Zoo, warmup
 
 RELEASE = release("24.10")
@@ -248,8 +248,9 @@ def test_a_model_of_theirs_in_that_folder_is_not_touched(start, mine, tmp_path):
 @pytest.mark.live
 def test_over_tls_with_certificates_of_ones_own(start, member, mine, tmp_path, monkeypatch):
     theirs = start()
-    certificate, context = authority(tmp_path)
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    certificates = issued(tmp_path / "tls")
+    context = certificates.context()
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates.authority))
     with _behind_tls(theirs.http, context) as http, _behind_tls(theirs.grpc, context) as grpc:
         urls = (f"https://localhost:{http}", f"grpcs://localhost:{grpc}")
         with RemoteServer(Reach(urls, token=SECRET), mine, RELEASE) as server:

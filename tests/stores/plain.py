@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterator
 
 HOST = "127.0.0.1"
@@ -31,18 +32,22 @@ class Plain(ThreadingHTTPServer):
     Attributes:
         objects: bytes and generation, by bucket and key.
         conditions: whether it minds `If-Match` and the like.
+        digests: what each PUT to S3 said of its body's sha256.
     """
 
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, *, conditions: bool = True) -> None:
+    def __init__(self, *, conditions: bool = True, tls: ssl.SSLContext | None = None) -> None:
         super().__init__((HOST, 0), _Handler)
+        if tls:
+            self.socket = tls.wrap_socket(self.socket, server_side=True)
+        self.digests: list[str | None] = []
         self.conditions = conditions
         self.objects: dict[str, tuple[bytes, int]] = {}
         self.lock = threading.Lock()
         self.generation = 1000
-        self.endpoint = f"http://{HOST}:{self.server_address[1]}"
+        self.endpoint = f"{'https' if tls else 'http'}://{HOST}:{self.server_address[1]}"
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -77,6 +82,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_PUT(self) -> None:
         key, _ = self._asked()
         content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.digests.append(self.headers.get("x-amz-content-sha256"))
         source = self.headers.get("x-amz-copy-source") or self.headers.get("x-goog-copy-source")
         with self.server.lock:
             if source:
@@ -143,9 +149,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def running(*, conditions: bool = True) -> Iterator[Plain]:
+def running(*, conditions: bool = True, tls: ssl.SSLContext | None = None) -> Iterator[Plain]:
     """A server, until the block ends."""
-    with Plain(conditions=conditions) as server:
+    with Plain(conditions=conditions, tls=tls) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:

@@ -2,10 +2,8 @@
 
 import base64
 import contextlib
-import datetime as dt
 import hashlib
 import io
-import ipaddress
 import json
 import os
 import signal
@@ -17,10 +15,6 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from builder.errors import MissingError, WorkFailedError
 from builder.release.attest.attestations import attestations
@@ -28,6 +22,7 @@ from builder.release.oci import http
 from builder.release.oci.push import Options, push
 from builder.release.oci.reference import parse
 from builder.release.oci.registry import Registry
+from tests.certificates import issued
 from tests.release.attest.releases import ENCODER, MODELS, release
 from tests.release.oci.registry import HTPASSWD as LOGINS
 from tests.release.oci.registry import PASSWORD, USER, serving, skopeo
@@ -288,48 +283,13 @@ def test_a_token_server_that_refuses_is_told(tmp_path, tokens, by_token, cpu):
 # --- TLS -------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def tls(tmp_path):
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "registry")])
-    now = dt.datetime.now(dt.UTC)
-    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    usage = x509.KeyUsage(
-        digital_signature=True, key_cert_sign=True, crl_sign=True, content_commitment=False,
-        key_encipherment=False, data_encipherment=False, key_agreement=False,
-        encipher_only=False, decipher_only=False,
-    )  # fmt: skip
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(names, critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(usage, critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pems = tmp_path / "registry.crt", tmp_path / "registry.key"
-    pems[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    pems[1].write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return pems
-
-
-def test_a_registry_with_tls_is_trusted_by_its_authority(tmp_path, tls, cpu, monkeypatch):
-    with serving(tmp_path / "tls", tls=tls) as server:
+def test_a_registry_with_tls_is_trusted_by_its_authority(tmp_path, cpu, monkeypatch):
+    made = issued(tmp_path / "certificates")
+    with serving(tmp_path / "tls", tls=(made.chain, made.key)) as server:
         host = f"https://{server.host}"
         with pytest.raises(MissingError, match="TLS is not to be trusted"):
             cpu.push(host)
-        monkeypatch.setenv("SSL_CERT_FILE", str(tls[0]))
+        monkeypatch.setenv("SSL_CERT_FILE", str(made.authority))
         assert cpu.push(host).layers == 8
 
 
