@@ -29,6 +29,11 @@ from builder.console import Console
     help="A running server to ask instead of the target's own: http://HOST:8000 or "
     "grpc://HOST:8001 (https, grpcs); both, where their ports are not neighbours.",
 )
+@click.option(
+    "--leaks",
+    is_flag=True,
+    help="Load and unload each model some times as well, and see that it leaves nothing behind.",
+)
 @json_option
 @click.pass_obj
 def command(  # noqa: PLR0913 - the command's options
@@ -38,6 +43,7 @@ def command(  # noqa: PLR0913 - the command's options
     target: str | None,
     repository: Path | None,
     urls: tuple[str, ...],
+    leaks: bool,
     as_json: bool,
 ) -> None:
     """Run every check again on a live server."""
@@ -49,7 +55,7 @@ def command(  # noqa: PLR0913 - the command's options
     with Console() as console:
         here = replace(context(find(options["start"]), target, names, console.warn), urls=urls)
         try:
-            outcome = run(here, (repository or here.repository).resolve(), console.say)
+            outcome = run(here, (repository or here.repository).resolve(), console.say, leaks=leaks)
         except NotProvenError as e:
             report(here, e.outcome, as_json=as_json, errors=[e])
             raise

@@ -21,6 +21,7 @@ from builder.repository import swap
 from builder.store.blobs import DamagedError
 from builder.store.digests import SMALL
 from builder.store.sharing import Sharing
+from builder.validation.verdict import LEAKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -282,12 +283,14 @@ def _untouched(tree: Path, manifest: Manifest, digest: Callable[[str], str]) -> 
         )
 
 
-def _validate(
+def _validate(  # noqa: PLR0913 - what is put before which server, and how
     context: Context,
     records: Mapping[str, Record],
     tree: Path,
     names: Sequence[str],
     say: Callable[[str], None],
+    *,
+    again: bool = False,
 ) -> list[Verdict]:
     """Puts models before a live server: all of them in one start."""
     from builder.flow.serving import serving
@@ -300,14 +303,16 @@ def _validate(
         beside = probes(scratch / "probes")  # which anybody may read, as a container's user must
         say(f"validating {len(names)} model{'s' if names[1:] else ''} on a live server")
         with serving(context, [tree, beside], say) as server:
-            return validate(server, under_test, say=say)
+            return validate(server, under_test, say=say, again=again)
 
 
-def validate(context: Context, repository: Path, say: Callable[[str], None]) -> Outcome:
+def validate(
+    context: Context, repository: Path, say: Callable[[str], None], *, leaks: bool = False
+) -> Outcome:
     """Runs every check again on a repository that was built.
 
     What another server than the target's own answers is reported, and changes nothing of what a
-    build knows.
+    build knows; nor does what `leaks` finds, which no build asks for.
 
     Raises:
         WorkFailedError: the project was not built as it stands now.
@@ -335,11 +340,11 @@ def validate(context: Context, repository: Path, say: Callable[[str], None]) -> 
             where=repository.name,
             fix=f"triton-builder build --target {context.target_name}",
         )
-    found = _validate(context, records, repository, names, say)
+    found = _validate(context, records, repository, names, say, again=leaks)
     if not context.urls:
-        verdicts.learn(found)
+        verdicts.learn([verdict.without(LEAKS) for verdict in found])
     outcome = _outcome(manifest, records, (), names, verdicts, changed=False)
-    if context.urls:
+    if context.urls or leaks:
         outcome = replace(outcome, verdicts=tuple(found))
     failed = [v for v in found if not v.passed]
     if failed:

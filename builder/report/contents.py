@@ -73,6 +73,11 @@ class VersionReport:
         """The figures taken on the live server; empty where there are none."""
         return self.verdict.latency if self.verdict else {}
 
+    @property
+    def memory(self) -> Mapping[str, float]:
+        """What the load of its model has added to the server; empty where nobody could tell."""
+        return self.verdict.memory if self.verdict else {}
+
 
 @dataclass(frozen=True)
 class ModelReport:
@@ -191,3 +196,10 @@ def cosine(value: float | None) -> str:
         return "1"
     digits = min(7, max(4, math.ceil(-math.log10(away)) + 1))
     return f"{value:.{digits}f}"
+
+
+def held(figures: Mapping[str, float]) -> str:
+    """What a load has added to a server, for people: `412 MB`, `380 MB, GPU 1.2 GB`."""
+    named = (("host_mb", ""), ("gpu_mb", "GPU "))
+    known = [f"{word}{size(max(0.0, figures[key]) * 1e6)}" for key, word in named if key in figures]
+    return ", ".join(known) or NOTHING

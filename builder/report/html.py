@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from builder.report.contents import NOTHING, cosine, milliseconds, rate, size
+from builder.report.contents import NOTHING, cosine, held, milliseconds, rate, size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -59,6 +59,7 @@ def _rows(report: BuildReport) -> Markup:
         note = f' <span class="pill note">{escape(version.note)}</span>' if version.note else ""
         figures = (
             NOTHING if model.ensemble else size(version.size),
+            held(version.memory) if model.name != before else "",
             cosine(version.agrees.get("cosine")),
             milliseconds(latency.get("p50_ms")),
             milliseconds(latency.get("p99_ms")),

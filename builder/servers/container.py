@@ -12,6 +12,7 @@ import re
 import secrets
 import socket
 import subprocess
+from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
 
@@ -44,7 +45,9 @@ ANYWHERE = "0.0.0.0"  # noqa: S104 - inside; outside, the engine publishes it wh
 ABSENT = ("no such container", "no container with", "no such object")
 SETTLING = 2.0
 """Seconds that the engine's programs may take to notice that a container has ended."""
-PSS = re.compile(r"^Pss:\s+(\d+) kB", re.MULTILINE)
+PSS = re.compile(r"^Pss_(?P<kind>Anon|File|Shmem):\s+(?P<kb>\d+) kB", re.MULTILINE)
+VOLATILE = "/dev/shm /tmp"  # noqa: S108 - the container's, and memory both
+USED = re.compile(r"^(?:tmpfs|shm)\s+\d+\s+(\d+)\s", re.MULTILINE)
 KILLED = 137
 MEMORY = "out of memory"
 
@@ -129,15 +132,19 @@ class ContainerServer(StartedServer):
         return super().log()
 
     def memory(self) -> int:
-        """See `Server`; asked inside, since its processes may be another machine's."""
+        """See `Server`; asked inside, since its processes may be another machine's.
+
+        What lies in /dev/shm and /tmp is memory as well, whether a process still has it or not.
+        """
         if not self._runs:
             return 0
-        command = ("exec", self.container, "sh", "-c", "cat /proc/[0-9]*/smaps_rollup")
+        asked = f"cat /proc/[0-9]*/smaps_rollup; df -kP {VOLATILE}"
+        command = ("exec", self.container, "sh", "-c", asked)
         try:
             told = self.engine.attempt(*command).out
         except MissingError:
             return 0
-        return sum(int(size) << 10 for size in PSS.findall(told))
+        return _held(told)
 
     @property
     def _runs(self) -> bool:
@@ -335,6 +342,15 @@ class ContainerServer(StartedServer):
             for output in (self._output, self._removal):
                 if output is not None:
                     output.close()
+
+
+def _held(told: str) -> int:
+    """Bytes, out of what processes and the memory's own file systems say."""
+    sizes = Counter[str]()
+    for found in PSS.finditer(told):
+        sizes[found["kind"]] += int(found["kb"])
+    volatile = sum(map(int, USED.findall(told)))
+    return (sizes["Anon"] + sizes["File"] + max(sizes["Shmem"], volatile)) << 10
 
 
 def _shown(size: int | None) -> str:

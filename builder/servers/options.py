@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from builder.errors import InputError
+from builder.servers import metrics as gpus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +48,9 @@ def options(
         "metrics-address": address,
         "metrics-port": metrics,
     }
-    if not gpu:
+    if gpu:
+        named["metrics-interval-ms"] = gpus.INTERVAL
+    else:
         named |= {"allow-gpu-metrics": "false", "pinned-memory-pool-byte-size": 0}
     return [
         "--disable-auto-complete-config",

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 from builder.errors import InputError, MissingError, WorkFailedError
 from builder.files import disk_errors, link_or_copy, remove_tree
-from builder.servers import version
+from builder.servers import metrics, version
 from builder.servers.endpoint import Access, Endpoint, RefusedError, UnreachableError
 from builder.servers.server import Control, Upload
 
@@ -114,6 +114,7 @@ class RemoteServer:
             for folder in sorted(repository.iterdir())
             if (folder / CONFIG).is_file()
         }
+        self._metered = True
         self._stack = ExitStack()
 
     @property
@@ -146,6 +147,14 @@ class RemoteServer:
     def memory(self) -> int:
         """See `Server`: nobody can tell, so 0."""
         return 0
+
+    def gpu_memory(self) -> int | None:
+        """See `Server`; where its metrics cannot be reached, it is not asked again."""
+        if not self._metered:
+            return None
+        found = metrics.gpu_memory_now(self.metrics, metrics.UNTOLD)
+        self._metered = found is not None
+        return found
 
     def __enter__(self) -> Self:
         self._check_release()

@@ -93,6 +93,10 @@ class Server(Protocol):
         """Bytes resident in all of its processes, shared pages counted once."""
         ...
 
+    def gpu_memory(self) -> int | None:
+        """Bytes in use on its GPUs, by whomever; None where it has none, or nobody can tell."""
+        ...
+
 
 def resident(processes: Iterable[psutil.Process]) -> int:
     """Bytes resident in these processes; pages that n of them share count 1/n each."""

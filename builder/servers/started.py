@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from builder.servers import log as logs
-from builder.servers import options
+from builder.servers import metrics, options
 from builder.servers import ports as port_numbers
 from builder.servers.endpoint import Access
 from builder.servers.server import Control
@@ -86,6 +86,10 @@ class StartedServer(ABC):
     @abstractmethod
     def memory(self) -> int:
         """See `Server`."""
+
+    def gpu_memory(self) -> int | None:
+        """See `Server`."""
+        return metrics.gpu_memory_now(self.metrics, metrics.INTERVAL / 1000)
 
     def log(self) -> str:
         """See `Server`; stays readable when the server is gone."""

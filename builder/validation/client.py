@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import queue
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -31,6 +32,7 @@ PATIENCE = 60.0
 """Seconds for one inference: far more than any takes, so that a hung stub is found out."""
 PROMPT = 10.0
 """Seconds for being alive: it takes a millisecond."""
+TICK = 0.01
 LOADING = 300.0
 """Seconds for a model's load, warm-up included."""
 
@@ -125,6 +127,23 @@ class Client:
     def unload(self, model: str) -> None:
         """Unloads all of its versions; the server does so in the background."""
         self._call(self._grpc.unload_model, model)
+
+    def await_unloaded(self, model: str) -> None:
+        """Waits until an unload is over, and nothing of the model is left.
+
+        Raises:
+            RefusedError: it takes too long.
+        """
+        deadline = time.monotonic() + LOADING
+        while self._state(model) & {"READY", "UNLOADING", "LOADING"}:
+            if time.monotonic() > deadline:
+                raise RefusedError("", f"{model} is not unloaded after {LOADING:g} s")
+            time.sleep(TICK)
+
+    def _state(self, model: str) -> set[str]:
+        """The states of its versions, as the server's repository has them."""
+        index = self._call(self._grpc.get_model_repository_index, client_timeout=PROMPT)
+        return {one.state for one in index.models if one.name == model}
 
     def ready(self, model: str, version: int) -> bool:
         """Whether the version answers."""

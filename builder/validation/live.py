@@ -20,6 +20,7 @@ from builder.validation.checks import (
     config,
     data,
     latency,
+    leaks,
     memory,
     numbers,
     probe,
@@ -29,12 +30,13 @@ from builder.validation.checks import (
     versions,
 )
 from builder.validation.client import Client, RefusedError
+from builder.validation.held import Held
 from builder.validation.probes import IDENTITY
 from builder.validation.subject import in_load_order
-from builder.validation.verdict import Verdict, failed
+from builder.validation.verdict import LEAKS, Verdict, failed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from builder.servers.server import Server
     from builder.validation.subject import Subject, VersionSubject
@@ -67,6 +69,7 @@ def validate(
     subjects: Sequence[Subject],
     *,
     say: Callable[[str], None],
+    again: bool = False,
 ) -> list[Verdict]:
     """Runs every check of every version; verdicts in the order of the subjects.
 
@@ -76,6 +79,7 @@ def validate(
             what only a fresh load can show is left out.
         subjects: what must be served.
         say: told about each version as it is done.
+        again: in the end, loads and unloads each model some times, and sees what that leaves.
 
     Raises:
         WorkFailedError: the server died; the message says during which check of what.
@@ -98,6 +102,13 @@ def validate(
                 found = loadings[subject.name][place] if loadings[subject.name] else []
                 verdict = asking.version(subject, version, [*found, *common])
                 verdicts[subject.name, version.number] = verdict
+        if again:
+            for subject, finding in asking.leaks(subjects):
+                for version in subject.versions:
+                    verdict = verdicts[subject.name, version.number]
+                    verdicts[subject.name, version.number] = dataclasses.replace(
+                        verdict, findings=(*verdict.findings, finding)
+                    )
     return list(verdicts.values())
 
 
@@ -108,6 +119,8 @@ class _Asking:
         self._server = server
         self._client = client
         self._say = say
+        self._held: Held | None = None
+        self._added: dict[str, Mapping[str, float]] = {}
 
     def common(self) -> list[Finding]:
         """What is asked of the server itself."""
@@ -120,6 +133,10 @@ class _Asking:
 
     def load(self, subject: Subject) -> list[list[Finding]]:
         """Loads a model; per version, whether it was ready in time and quick from the start."""
+        if self._held is None:
+            self._client.await_unloaded(IDENTITY)
+            self._held = Held.by(self._server)
+        before = self._held
         line = f"{subject.name}: still loading after {SLOW_LOAD:.0f} s"
         slow = threading.Timer(SLOW_LOAD, self._say, [line])
         slow.start()
@@ -138,7 +155,33 @@ class _Asking:
                 "first request": readiness.first_request,
             }
             found.append(self._all(case, asked))
+        # After its first requests, since some is taken only then.
+        self._held = Held.by(self._server)
+        if not loading.refusal:
+            self._added[subject.name] = self._held.since(before).figures()
         return found
+
+    def leaks(self, subjects: Sequence[Subject]) -> Iterator[tuple[Subject, Finding]]:
+        """Models that were loaded here, loaded again and again; all are unloaded then."""
+        control = self._server.control
+        mine = [s for s in subjects if control.loads and s.name not in control.served]
+        for subject in mine:
+            if subject.ensemble:  # which holds nothing but its members
+                self._client.unload(subject.name)
+                self._client.await_unloaded(subject.name)
+        for subject in mine:
+            if subject.ensemble or subject.name not in self._added:
+                continue
+            finding = self._guarded(
+                subject.name,
+                LEAKS,
+                lambda subject=subject: leaks.leaks(self._server, self._client, subject),  # type: ignore[misc]
+            )
+            if finding is None:
+                self._say("what the server holds cannot be seen: no leaks were looked for")
+                return
+            self._say(f"{subject.name}: {finding.figure}")
+            yield subject, finding
 
     def version(self, subject: Subject, version: VersionSubject, before: list[Finding]) -> Verdict:
         """The verdict on one version; `before` is what its load and its server have shown."""
@@ -156,6 +199,7 @@ class _Asking:
             self._server.name,
             tuple(findings),
             figures,
+            self._added.get(subject.name, {}),
         )
         self._still_alive(f"{subject.name} {version.version}", "latency")
         took = time.monotonic() - started

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+LEAKS = "leaks"
+"""A check that is made where it is asked for, and that no build asks for."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class Verdict:
     Attributes:
         latency: figures for the report, never part of the outcome: they belong to the
             machine that measured them. Empty where none were taken.
+        memory: what the load of the model, all of its versions, has added to the server:
+            `host_mb`, `gpu_mb`. Likewise for the report alone, and empty where nobody could tell.
     """
 
     model: str
@@ -49,11 +55,17 @@ class Verdict:
     server: str
     findings: tuple[Finding, ...]
     latency: Mapping[str, float] = field(default_factory=dict)
+    memory: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
         """Whether every check passed; without a single check nothing is proven."""
         return bool(self.findings) and all(f.passed for f in self.findings)
+
+    def without(self, check: str) -> Verdict:
+        """The same, as if a check had not been made."""
+        kept = tuple(f for f in self.findings if f.check != check)
+        return replace(self, findings=kept)
 
     @property
     def failures(self) -> tuple[Finding, ...]:

@@ -36,6 +36,16 @@ server = "container"
 image = "{image}"
 container = {{memory = "4GB", shm-size = "256MB", pids = 1024}}
 """
+KEEPING = """import tempfile
+
+
+class TritonPythonModel:
+    def initialize(self, args):
+        kept = tempfile.NamedTemporaryFile(dir="/dev/shm", delete=False)
+        kept.write(bytes(12_000_000))
+
+"""
+LEAKING = ECHO_MODEL.replace("class TritonPythonModel:\n", KEEPING)
 SLOW = ECHO_MODEL.replace(
     "        return [", "        import time; time.sleep(20)\n        return ["
 )
@@ -341,6 +351,31 @@ def test_a_server_that_somebody_else_runs_is_not_served(project, run):
     assert code == 2
     assert "somebody else runs" in err
     assert "triton-builder publish" in err
+
+
+def test_leaks_are_found_where_they_are_asked_for_and_change_nothing_that_is_built(project, run):
+    folder = echo(project)
+    assert run("build")[0] == 0
+    code, out, err = run("validate", "--leaks", "--json")
+    assert code == 0, err
+    (version,) = json.loads(out)["models"][0]["versions"]
+    (leaks,) = [f for f in version["verdict"]["findings"] if f["check"] == "leaks"]
+    assert leaks["passed"]
+    assert "over 2 loads" in leaks["figure"]
+    assert 0 < version["verdict"]["memory"]["host_mb"] < 200
+    assert "up to date" in run("build")[1]
+    assert "leaks" not in str(manifest(project))
+    (folder / "model.py").write_text(LEAKING)
+    code, _, err = run("build")
+    assert code == 0, err
+    proven = manifest(project)
+    code, out, err = run("validate", "--leaks")
+    assert code == 1
+    assert "leaks" in err
+    assert "12.0 MB a load, in each of 3 rounds" in err
+    assert run("validate")[0] == 0
+    assert manifest(project) == proven
+    assert "up to date" in run("build")[1]
 
 
 def test_what_was_proven_without_a_gpu_is_not_proven_for_a_gpu(project, run):

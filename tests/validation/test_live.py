@@ -11,6 +11,7 @@ from builder.validation import live
 from builder.validation.checks import data
 from builder.validation.live import CHECKS, validate
 from builder.validation.probes import probes
+from builder.validation.verdict import LEAKS
 from tests.validation.zoo import ALL, QUEUE, Zoo, warmup
 
 pytestmark = pytest.mark.live
@@ -161,3 +162,32 @@ def test_what_takes_long_is_told(server, zoo, monkeypatch):
 
 def test_the_probe_is_unloaded_again(server, client):
     assert data.data(client).passed
+
+
+def test_what_a_load_has_added_is_said_of_each_version(server, zoo, monkeypatch):
+    monkeypatch.setattr(live, "CHECKS", {"version": CHECKS["version"]})
+    start = "self.kept.append(np.ones(150_000_000, np.uint8))"
+    large = zoo.add("large", start=start, config=ALL, versions=(1, 2))
+    small = zoo.add("small")
+    found = validate(server, [large, small], say=lambda _: None)
+    one, two, other = (verdict.memory["host_mb"] for verdict in found)
+    assert one == two
+    assert 300 < one < 600
+    assert 0 < other < 150
+    assert "gpu_mb" not in found[0].memory
+
+
+def test_leaks_are_looked_for_where_it_is_asked_and_ensembles_are_their_members(
+    server, zoo, monkeypatch
+):
+    monkeypatch.setattr(live, "CHECKS", {"version": CHECKS["version"]})
+    part = zoo.add("part")
+    whole = zoo.add_ensemble("whole", "part")
+    said: list[str] = []
+    found = {v.model: v for v in validate(server, [whole, part], say=said.append, again=True)}
+    assert all(v.passed for v in found.values())
+    checks = {model: [f.check for f in v.findings] for model, v in found.items()}
+    assert checks["part"][-1] == LEAKS
+    assert LEAKS not in checks["whole"]
+    assert found["part"].without(LEAKS).findings == found["part"].findings[:-1]
+    assert any("over 2 loads" in line for line in said)
