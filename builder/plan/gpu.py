@@ -13,12 +13,15 @@ from builder.errors import InputError
 from builder.plan.action import Action
 from builder.plan.draft import to_json
 from builder.plan.needs import needs
-from builder.triton.profiles import profiles
+from builder.spec.tensor import BATCH
+from builder.triton import optimization
+from builder.triton.profiles import buckets, profiles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from builder.plan.draft import Draft
+    from builder.spec.document import Document
     from builder.spec.model import ModelSpec
     from builder.spec.target import Target
 
@@ -52,7 +55,7 @@ def plan(draft: Draft, spec: ModelSpec, version: str, graph: str) -> tuple[str, 
     inputs = {"onnx": graph}
     if target.preflight:
         inputs["preflight"] = _preflight(draft, spec, version, graph)
-    if not compiles(target):
+    if not target.compiles:
         return ()
     found = draft.release.need("tensorrt")
     made = []
@@ -75,12 +78,6 @@ def plan(draft: Draft, spec: ModelSpec, version: str, graph: str) -> tuple[str, 
         )
         made.append(draft.add(action))
     return tuple(made)
-
-
-def compiles(target: Target) -> bool:
-    """Whether graphs become plans: the first of the two formats that a target has is the one."""
-    formats = [name for name in target.formats if name in {"onnx", "tensorrt"}]
-    return formats[:1] == ["tensorrt"]
 
 
 def capability_file(capability: str) -> str:
@@ -117,15 +114,90 @@ def files(target: Target) -> Mapping[str, str]:
     return dict.fromkeys(wanted, wanted[0])
 
 
-def serving(target: Target, spec: ModelSpec) -> dict[str, Any]:
-    """What differs in the parameters of a config where plans are served; nothing elsewhere."""
-    if spec.format == "python" or not compiles(target):
+def serving(target: Target, spec: ModelSpec, document: Document) -> dict[str, Any]:
+    """What differs in the parameters of a config where a GPU is; nothing elsewhere.
+
+    Raises:
+        InputError: what the spec says of GPUs does not go together, or with the target.
+    """
+    _check_config(target, spec, document)
+    if spec.format == "python" or target.device != "gpu":
         return {}
+    if not target.compiles:
+        made = _accelerated(target, spec, document)
+        return {"optimization": made} if made else {}
+    asked = spec.gpu.cuda_graphs
     return {
         "backend": "tensorrt",
         "plans": {c: capability_file(built) for c, built in files(target).items()},
         "profiles": len(_profiles(spec)),
+        **({"optimization": _captured(spec)} if asked else {}),
     }
+
+
+def _captured(spec: ModelSpec) -> dict[str, Any]:
+    """CUDA graphs at the shapes that the spec names, or at the best one of every profile."""
+    asked = spec.gpu.cuda_graphs
+    usual = {name: dim.max for name, dim in spec.dims.items()}
+    if isinstance(asked, tuple):
+        shapes = [{**usual, **sizes} for sizes in asked]
+    elif spec.batched:
+        preferred = spec.batching.preferred if spec.batching else ()
+        ends = [bucket.best for bucket in buckets(spec.dims[BATCH], preferred)]
+        shapes = [{**usual, BATCH: size} for size in ends]
+    else:
+        shapes = [usual]
+    return optimization.cuda_graphs(spec.inputs, shapes, batched=spec.batched)
+
+
+def _accelerated(target: Target, spec: ModelSpec, document: Document) -> dict[str, Any]:
+    chosen = spec.gpu.accelerator or target.onnxruntime.accelerator
+    if chosen != "tensorrt":
+        return {}
+    precisions = {version: spec.precision(version, target.device) for version in spec.served}
+    if len(set(precisions.values())) > 1:
+        raise InputError(
+            "ONNX Runtime's TensorRT computes in one precision for all versions of a model: "
+            "config.pbtxt is one",
+            where=document.where(("gpu", "accelerator") if spec.gpu.accelerator else ("versions",)),
+            found=", ".join(f"{version}: {p}" for version, p in precisions.items()),
+            expected="served versions of one precision",
+            fix="serve those of one (`serve`), or write `gpu: {accelerator: none}`",
+        )
+    preferred = spec.batching.preferred if spec.batching else ()
+    return optimization.accelerated(
+        precisions[spec.served[0]],
+        profiles(spec.inputs, spec.dims, batched=spec.batched, preferred=preferred),
+        workspace=target.onnxruntime.workspace,
+        profiled=target.triton >= optimization.PROFILED,
+    )
+
+
+def _check_config(target: Target, spec: ModelSpec, document: Document) -> None:
+    """Refuses what `config` says of a GPU on a target that has none, or that `gpu` says too."""
+    said = spec.config.get("optimization")
+    said = said if isinstance(said, dict) else {}
+    accelerators = said.get("execution_accelerators")
+    of_gpu = isinstance(accelerators, dict) and "gpu_execution_accelerator" in accelerators
+    named = ["cuda"] if said.get("cuda") else []
+    named += ["execution_accelerators"] if of_gpu else []
+    for name in named:
+        place = ("config", "optimization", name)
+        if target.device != "gpu":
+            raise InputError(
+                f"`config.optimization.{name}` is about GPUs, and the target has none",
+                where=document.where(place),
+                found="device = cpu",
+                fix="write it under `gpu`, which counts on gpu targets alone: "
+                + ("`cuda_graphs: true`" if name == "cuda" else "`accelerator: tensorrt`"),
+            )
+        if spec.gpu.accelerator or spec.gpu.cuda_graphs or target.onnxruntime.accelerator:
+            raise InputError(
+                f"`config.optimization.{name}` is said twice",
+                where=document.where(place),
+                found=f"`gpu` of {spec.name}, or the target's `onnxruntime`, decides it too",
+                fix="keep one of them",
+            )
 
 
 def _preflight(draft: Draft, spec: ModelSpec, version: str, graph: str) -> str:

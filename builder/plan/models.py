@@ -37,7 +37,9 @@ def plan(draft: Draft, spec: ModelSpec) -> ModelPlan:
     make = _python_version if spec.format == "python" else _onnx_version
     versions = tuple(make(draft, spec, version) for version in spec.served)
     layers = {v: (spec.tolerance, spec.versions[v].tolerance) for v in spec.served}
-    params = _serving(spec, draft.target) | gpu.serving(draft.target, spec)
+    params = _serving(spec, draft.target) | gpu.serving(
+        draft.target, spec, draft.project.documents[spec.name]
+    )
     config = draft.config(spec.name, params, versions, layers)
     return ModelPlan(spec.name, versions, config, _heldout(draft, spec))
 

@@ -35,6 +35,7 @@ def mistakes(spec: ModelSpec, document: Document, folder: str) -> list[InputErro
     found += _batches(spec, document)
     found += _outputs(spec, document)
     found += _format(spec, document)
+    found += _captures(spec, document)
     return found
 
 
@@ -194,4 +195,51 @@ def _format(spec: ModelSpec, document: Document) -> Iterator[InputError]:
                     "torch has no strings",
                     found=tensor.dtype,
                     fix="make it a `format: python` model",
+                )
+
+
+def _captures(spec: ModelSpec, document: Document) -> Iterator[InputError]:
+    """CUDA graphs hold at one shape each: of every one all sizes are known, and allowed."""
+    asked, place = spec.gpu.cuda_graphs, ("gpu", "cuda_graphs")
+    if spec.format == "python" and (asked or spec.gpu.accelerator):
+        yield document.error(
+            ("gpu",), "a python model is Python's to run on a GPU", fix="remove `gpu`"
+        )
+        return
+    dims = {name: spec.dims[name] for name in spec.varying}
+    dims |= {BATCH: spec.dims[BATCH]} if spec.batched and BATCH in spec.dims else {}
+    example = ", ".join(f"{name}: {dim.max}" for name, dim in dims.items())
+    if asked is True and spec.varying:
+        varying = ", ".join(f"`{name}`" for name in spec.varying)
+        yield document.error(
+            place,
+            "a CUDA graph holds at one shape, and nothing says at which",
+            found=f"{varying} varies",
+            expected=f"[{{{example}}}]",
+            fix="name every shape to capture, those that most requests have; or remove it",
+        )
+    if asked == () and isinstance(asked, tuple):
+        yield document.error(place, "no shape to capture", fix="remove `cuda_graphs`")
+    for at, sizes in enumerate(asked if isinstance(asked, tuple) else ()):
+        for name in sorted(dims.keys() - sizes.keys()):
+            yield document.error(
+                (*place, at),
+                f"a CUDA graph holds at one shape, and `{name}` has no size here",
+                found=", ".join(sizes) or "no sizes",
+                expected=f"{{{example}}}",
+            )
+        for name, size in sizes.items():
+            if name not in dims:
+                yield document.error(
+                    (*place, at, name),
+                    f"`{name}` is no dimension of the inputs that varies",
+                    expected=", ".join(dims) or "none does: write `cuda_graphs: true`",
+                    fix=suggestion(name, list(dims)),
+                )
+            elif not max(dims[name].min, 1) <= size <= dims[name].max:
+                yield document.error(
+                    (*place, at, name),
+                    f"a size of `{name}` that the spec does not allow",
+                    found=size,
+                    expected=f"{max(dims[name].min, 1)} to {dims[name].max}",
                 )

@@ -100,6 +100,19 @@ class Building(Frozen):
     memory: Size | None = None
 
 
+class Gpu(Frozen):
+    """What counts on gpu targets alone; what it comes to is `builder.triton.optimization`'s.
+
+    Attributes:
+        accelerator: which of ONNX Runtime's runs the graph; what the target says if None.
+        cuda_graphs: shapes that a plan is captured at, each a size of every dimension that varies;
+            True for the batch sizes that are likely, where nothing else varies.
+    """
+
+    accelerator: Literal["tensorrt", "none"] | None = None
+    cuda_graphs: bool | tuple[dict[str, Batch], ...] = False
+
+
 class Accuracy(Frozen):
     """A gate on real labels, asked of the live server.
 
@@ -144,6 +157,7 @@ class ModelSpec(Frozen):
     accuracy: Accuracy | None = None
     slo: Slo = Slo()
     build: Building = Building()
+    gpu: Gpu = Gpu()
     config: Annotated[dict[str, Any], BeforeValidator(_parameters)] = Field(default_factory=dict)
 
     @property
@@ -165,6 +179,20 @@ class ModelSpec(Frozen):
         """
         timed = self.timeout is not None and self.batched and bool(self.batching)
         return self.instances or (2 if timed else 1)
+
+    @property
+    def varying(self) -> tuple[str, ...]:
+        """The dimensions of its inputs that have more than one size; the batch is none."""
+        named = dict.fromkeys(size for t in self.inputs.values() for size in t.shape)
+        skipped = BATCH if self.batched else None
+        return tuple(
+            name
+            for name in named
+            if isinstance(name, str)
+            and name != skipped
+            and name in self.dims
+            and self.dims[name].min < self.dims[name].max
+        )
 
     @property
     def served(self) -> tuple[str, ...]:

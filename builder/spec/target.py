@@ -33,6 +33,18 @@ class Plans(_Kebab):
     hardware_compatible: bool = False
 
 
+class Graphs(_Kebab):
+    """How ONNX Runtime runs graphs on a GPU.
+
+    Attributes:
+        accelerator: what of ONNX Runtime runs them; its CUDA provider if None.
+        workspace: most bytes of GPU memory that TensorRT may use while it works.
+    """
+
+    accelerator: Literal["tensorrt"] | None = None
+    workspace: Size | None = None
+
+
 class Container(_Kebab):
     """What the container of a target's server may have.
 
@@ -63,6 +75,13 @@ class Target(_Kebab):
     compute_capabilities: tuple[Annotated[str, Field(pattern=r"^\d+\.\d$")], ...] = ()
     preflight: bool = True
     tensorrt: Plans = Plans()
+    onnxruntime: Graphs = Graphs()
+
+    @property
+    def compiles(self) -> bool:
+        """Whether graphs become plans: the first of the two formats is the one."""
+        formats = [name for name in self.formats if name in {"onnx", "tensorrt"}]
+        return formats[:1] == ["tensorrt"]
 
     @model_validator(mode="after")
     def _consistent(self) -> Target:
@@ -74,6 +93,13 @@ class Target(_Kebab):
             raise ValueError("format tensorrt needs a GPU; expected device = gpu")
         if self.container.gpus and self.device != "gpu":
             raise ValueError("a cpu target's container gets no GPU; expected device = gpu")
+        if self.onnxruntime.accelerator and self.device != "gpu":
+            raise ValueError("onnxruntime.accelerator works on a GPU; expected device = gpu")
+        if self.onnxruntime.accelerator and self.compiles:
+            raise ValueError(
+                "onnxruntime.accelerator has no graph to run where all become plans; "
+                'expected "onnx" before "tensorrt" in formats, or no accelerator'
+            )
         return self
 
 

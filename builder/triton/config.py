@@ -86,7 +86,8 @@ def model_config(params: Mapping[str, Any], warmups: Sequence[Warmup] = ()) -> A
             outputs (spec tensors), versions (numbers), latest (or None), batching (or None),
             timeout_us (or None), instances, kind, steps (for ensembles), config (the spec's
             own fields), where (for messages); for plans also plans (file by compute
-            capability) and profiles (how many).
+            capability) and profiles (how many); optimization (a ModelOptimizationPolicy) where
+            there is something to say.
         warmups: requests that the server runs before it says that the model is ready.
 
     Raises:
@@ -121,13 +122,7 @@ def model_config(params: Mapping[str, Any], warmups: Sequence[Warmup] = ()) -> A
                 output_map=step["outputs"],
             )
     else:
-        config.instance_group.add(
-            count=params["instances"],
-            kind=pb.ModelInstanceGroup.Kind.Value(params["kind"]),
-            # Where none is named, Triton's TensorRT backend takes the first alone
-            profile=[str(place) for place in range(params.get("profiles", 0))],
-        )
-        config.cc_model_filenames.update(params.get("plans", {}))
+        _running(config, params)
         if batched and params["batching"] is not None:
             _batching(config, params)
     for warmup in warmups:
@@ -167,6 +162,21 @@ def _policy(config: Any, params: Mapping[str, Any]) -> None:
         config.version_policy.latest.num_versions = params["latest"]
     else:
         config.version_policy.specific.versions.extend(params["versions"])
+
+
+def _running(config: Any, params: Mapping[str, Any]) -> None:
+    """Where instances run, and on a GPU which plans, by which profiles, and how fast."""
+    from google.protobuf import json_format
+
+    config.instance_group.add(
+        count=params["instances"],
+        kind=proto().ModelInstanceGroup.Kind.Value(params["kind"]),
+        # Where none is named, Triton's TensorRT backend takes the first alone
+        profile=[str(place) for place in range(params.get("profiles", 0))],
+    )
+    config.cc_model_filenames.update(params.get("plans", {}))
+    if params.get("optimization"):
+        json_format.ParseDict(params["optimization"], config.optimization)
 
 
 def _batching(config: Any, params: Mapping[str, Any]) -> None:
@@ -216,7 +226,7 @@ def _merged(config: Any, params: Mapping[str, Any]) -> Any:
             expected="the fields and types of Triton's model_config.proto",
         ) from e
     for field in extra:
-        if field != "dynamic_batching":
+        if field not in {"dynamic_batching", "optimization"}:
             config.ClearField(field)  # lists are replaced, not lengthened
     config.MergeFrom(message)
     return config

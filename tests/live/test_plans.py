@@ -5,7 +5,10 @@ from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from builder.servers.embedded import EmbeddedServer
+from builder.spec.tensor import Dim, Tensor
+from builder.triton import optimization
 from builder.triton.config import model_config, render
+from builder.triton.profiles import profiles
 
 pytestmark = pytest.mark.live
 
@@ -29,12 +32,26 @@ PARAMS = {
 }
 
 
-def test_a_config_of_plans_is_taken_up_to_the_backend(installation, tmp_path):
+INPUTS = {"ids": Tensor(dtype="int64", shape=("batch", "sequence"))}
+DIMS = {"batch": Dim(max=8), "sequence": Dim(max=64)}
+SHAPES = [{"batch": 1, "sequence": 16}, {"batch": 8, "sequence": 64}]
+OPTIMISED = {
+    "not": None,
+    "CUDA graphs": optimization.cuda_graphs(INPUTS, SHAPES, batched=True),
+    "accelerator": optimization.accelerated(
+        "fp16", profiles(INPUTS, DIMS, batched=True), workspace=10**9, profiled=True
+    ),
+}
+
+
+@pytest.mark.parametrize("optimised", OPTIMISED.values(), ids=OPTIMISED)
+def test_a_config_of_plans_is_taken_up_to_the_backend(installation, tmp_path, optimised):
     version = tmp_path / "m" / "1000000"
     version.mkdir(parents=True)
     for name in PARAMS["plans"].values():
         (version / name).write_bytes(b"a plan")
-    (tmp_path / "m" / "config.pbtxt").write_text(render(model_config(PARAMS)))
+    config = model_config({**PARAMS, "optimization": optimised})
+    (tmp_path / "m" / "config.pbtxt").write_text(render(config))
     with (
         EmbeddedServer(installation, [tmp_path]) as server,
         InferenceServerClient(server.grpc) as client,

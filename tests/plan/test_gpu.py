@@ -1,13 +1,15 @@
 """What a gpu target's graph of actions has beside a CPU's."""
 
 import pytest
+from pydantic import ValidationError
 
-from builder.errors import InputError
+from builder.errors import BuilderError, InputError, SeveralError
 from builder.plan.evaluate import Record, evaluate
 from builder.plan.graph import graph
 from builder.plan.toolchain import TOOLS, Toolchain
 from builder.spec.project import load
-from builder.spec.target import Plans, Target
+from builder.spec.target import Graphs, Plans, Target
+from builder.triton.config import model_config, proto, render
 from tests.plan.test_graph import Remembered
 from tests.projects import SPEC, echo, model
 
@@ -225,3 +227,222 @@ def test_a_project_of_python_models_needs_none_of_it(tmp_path):
     assert not kinds(found, "tensorrt")
     params = found.actions["config echo"].params
     assert (params["backend"], params["kind"]) == ("python", "KIND_CPU")
+
+
+LONG = THREE.replace("shape: [batch, 4]", "shape: [batch, length]").replace(
+    "  batch: {{max: 8}}", "  batch: {{max: 8}}\n  length: {{min: 2, max: 9}}"
+)
+
+
+def rendered(root, target):
+    """The text of config.pbtxt, and what NVIDIA's protobuf reads out of it."""
+    from google.protobuf import text_format
+
+    params = drawn(root, target).actions["config linear"].params
+    text = render(model_config(params))
+    return text, text_format.Parse(text, proto().ModelConfig())
+
+
+def test_nothing_is_optimised_that_nobody_asked_for(tmp_path):
+    model(tmp_path, spec=THREE)
+    for target in (CPU, gpu("8.0"), gpu("8.0", formats=("onnx",))):
+        assert "optimization" not in rendered(tmp_path, target)[0]
+
+
+CAPTURED = """\
+optimization {
+  cuda {
+    graphs: true
+    graph_spec {
+      batch_size: 1
+      input {
+        key: "x"
+        value {
+          dim: [4]
+        }
+      }
+    }
+"""
+
+
+def test_plans_are_captured_at_the_best_batch_of_every_profile(tmp_path):
+    model(tmp_path, spec=THREE + "gpu: {cuda_graphs: true}\n")
+    text, config = rendered(tmp_path, gpu("8.0"))
+    assert CAPTURED in text
+    specs = config.optimization.cuda.graph_spec
+    assert [spec.batch_size for spec in specs] == [1, 4, 8]
+    assert [list(spec.input["x"].dim) for spec in specs] == [[4]] * 3
+    assert not any(spec.HasField("graph_lower_bound") for spec in specs)
+
+
+def test_plans_are_captured_at_the_shapes_that_are_named(tmp_path):
+    shapes = "[{batch: 1, length: 4}, {batch: 8, length: 9}]"
+    model(tmp_path, spec=LONG + f"gpu: {{cuda_graphs: {shapes}}}\n")
+    _, config = rendered(tmp_path, gpu("8.0"))
+    specs = config.optimization.cuda.graph_spec
+    found = [(spec.batch_size, list(spec.input["x"].dim)) for spec in specs]
+    assert found == [(1, [4]), (8, [9])]
+
+
+def test_a_model_without_a_batch_is_captured_whole(tmp_path):
+    spec = THREE.replace(
+        "y: {{dtype: float32, shape: [batch, 3]}}", "y: {{dtype: float32, shape: [3]}}"
+    )
+    spec = spec.replace("batching: {{preferred: [4]}}", "gpu: {{cuda_graphs: [{{batch: 2}}]}}")
+    model(tmp_path, spec=spec)
+    _, config = rendered(tmp_path, gpu("8.0"))
+    (one,) = config.optimization.cuda.graph_spec
+    assert (one.batch_size, list(one.input["x"].dim)) == (0, [2, 4])
+
+
+def test_cuda_graphs_are_for_plans_alone(tmp_path):
+    model(tmp_path, spec=THREE + "gpu: {cuda_graphs: true}\n")
+    assert "cuda" not in rendered(tmp_path, gpu("8.0", formats=("onnx",)))[0]
+    assert "cuda" not in rendered(tmp_path, CPU)[0]
+
+
+@pytest.mark.parametrize(
+    ("said", "problem", "expected"),
+    [
+        ("true", "nothing says at which", "[{length: 9, batch: 8}]"),
+        ("[{batch: 1}]", "`length` has no size here", "{length: 9, batch: 8}"),
+        ("[{batch: 1, lenght: 4}]", "`lenght` is no dimension", "length, batch"),
+        ("[{batch: 9, length: 4}]", "a size of `batch` that the spec does not allow", "1 to 8"),
+        ("[{batch: 1, length: 1}]", "a size of `length` that the spec does not allow", "2 to 9"),
+        ("[]", "no shape to capture", None),
+    ],
+)
+def test_a_shape_that_cannot_be_captured_is_refused_with_its_line(
+    tmp_path, said, problem, expected
+):
+    spec = LONG + f"gpu: {{cuda_graphs: {said}}}\n"
+    line = spec[: spec.index("gpu:")].count("\n") + 1
+    model(tmp_path, spec=spec)
+    with pytest.raises(BuilderError) as caught:
+        load(tmp_path)
+    errors = caught.value.errors if isinstance(caught.value, SeveralError) else [caught.value]
+    (error,) = [one for one in errors if problem in one.problem]
+    assert error.exit_code == 2
+    assert error.where == f"models/linear/model.yaml:{line}"
+    assert error.expected == expected
+
+
+ONE = SPEC.replace("{{precision: fp32}}", "{{}}")
+ACCELERATED = """\
+optimization {
+  execution_accelerators {
+    gpu_execution_accelerator {
+      name: "tensorrt"
+      parameters {
+        key: "max_workspace_size_bytes"
+        value: "2000000000"
+      }
+      parameters {
+        key: "precision_mode"
+        value: "FP16"
+      }
+      parameters {
+        key: "trt_profile_max_shapes"
+        value: "x:8x4"
+      }
+      parameters {
+        key: "trt_profile_min_shapes"
+        value: "x:1x4"
+      }
+      parameters {
+        key: "trt_profile_opt_shapes"
+        value: "x:8x4"
+      }
+    }
+  }
+}
+"""
+TRT = Graphs(accelerator="tensorrt", workspace="2GB")
+
+
+def test_the_accelerator_is_told_precision_workspace_and_all_shapes(tmp_path):
+    model(tmp_path, spec=ONE)
+    target = gpu("8.0", formats=("onnx",), onnxruntime=TRT)
+    text, config = rendered(tmp_path, target)
+    assert ACCELERATED in text
+    (one,) = config.optimization.execution_accelerators.gpu_execution_accelerator
+    assert one.name == "tensorrt"
+    for precision, mode in (("fp32", "FP32"), ("int8", "INT8")):
+        model(tmp_path, spec=ONE.replace("{{}}", f"{{{{precision: {precision}}}}}"))
+        assert f'value: "{mode}"' in rendered(tmp_path, target)[0]
+
+
+def test_a_release_that_takes_no_shapes_is_told_none(tmp_path):
+    model(tmp_path, spec=ONE)
+    target = gpu("8.0", formats=("onnx",), onnxruntime=TRT, triton="24.03")
+    assert "precision_mode" in rendered(tmp_path, target)[0]
+    assert "trt_profile" not in rendered(tmp_path, target)[0]
+
+
+def test_a_model_may_have_the_accelerator_alone_or_go_without(tmp_path):
+    plain = gpu("8.0", formats=("onnx",))
+    model(tmp_path, spec=ONE + "gpu: {accelerator: tensorrt}\n")
+    assert 'name: "tensorrt"' in rendered(tmp_path, plain)[0]
+    assert "optimization" not in rendered(tmp_path, gpu("8.0"))[0]  # a plan has nothing to gain
+    model(tmp_path, spec=ONE + "gpu: {accelerator: none}\n")
+    target = gpu("8.0", formats=("onnx",), onnxruntime=TRT)
+    assert "optimization" not in rendered(tmp_path, target)[0]
+
+
+def test_versions_of_several_precisions_have_no_accelerator_in_common(tmp_path):
+    model(tmp_path, spec=THREE)
+    target = gpu("8.0", formats=("onnx",), onnxruntime=TRT)
+    with pytest.raises(InputError, match="one precision for all versions") as caught:
+        drawn(tmp_path, target)
+    assert caught.value.found == "1.0: fp32, 1.1: fp16, 1.2: int8"
+    assert caught.value.where.startswith("models/linear/model.yaml:")
+    assert "accelerator: none" in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"device": "cpu", "server": "embedded", "formats": ("onnx",)}, "expected device = gpu"),
+        ({"device": "gpu", "server": "container", "formats": ("tensorrt",)}, "all become plans"),
+    ],
+)
+def test_an_accelerator_where_it_has_nothing_to_do_is_refused(changes, words):
+    with pytest.raises(ValidationError, match=words):
+        Target(triton="24.10", onnxruntime=TRT, **changes)
+
+
+BY_HAND = "config:\n  optimization:\n    %s\n"
+GRAPHS = "cuda: {graphs: true}"
+BY_EXECUTION = "execution_accelerators: {gpu_execution_accelerator: [{name: tensorrt}]}"
+
+
+@pytest.mark.parametrize("said", [GRAPHS, BY_EXECUTION])
+def test_what_the_config_says_of_gpus_is_refused_on_a_cpu_target(tmp_path, said):
+    spec = ONE + BY_HAND % said
+    model(tmp_path, spec=spec)
+    with pytest.raises(InputError, match="is about GPUs, and the target has none") as caught:
+        drawn(tmp_path, CPU)
+    assert caught.value.where == f"models/linear/model.yaml:{spec.count(chr(10))}"
+    assert "`gpu`" in caught.value.fix
+    assert said.partition(":")[0] in rendered(tmp_path, gpu("8.0"))[0]
+
+
+def test_what_is_said_twice_is_refused(tmp_path):
+    model(tmp_path, spec=ONE + BY_HAND % GRAPHS + "gpu: {cuda_graphs: true}\n")
+    with pytest.raises(InputError, match="is said twice"):
+        drawn(tmp_path, gpu("8.0"))
+
+
+def test_other_optimisations_are_kept_beside(tmp_path):
+    model(tmp_path, spec=ONE + BY_HAND % "priority: PRIORITY_MAX" + "gpu: {cuda_graphs: true}\n")
+    optimised = rendered(tmp_path, gpu("8.0"))[1].optimization
+    assert optimised.cuda.graphs
+    assert optimised.priority == proto().ModelOptimizationPolicy.PRIORITY_MAX
+
+
+def test_a_python_model_has_none_of_it(tmp_path):
+    folder = echo(tmp_path)
+    path = folder / "model.yaml"
+    path.write_text(path.read_text() + "gpu: {cuda_graphs: true}\n")
+    with pytest.raises(InputError, match="Python's to run"):
+        load(tmp_path)
