@@ -19,6 +19,16 @@ class _Kebab(Frozen):
     )
 
 
+UNSERVED = {
+    "strip-weights": "its TensorRT backend loads a plan as it is and refits none, so that one "
+    "without weights has nothing to answer with; expected plans with their weights",
+    "weight-streaming": "its TensorRT backend sets no budget, and without one TensorRT keeps all "
+    "weights on the GPU; expected a GPU with room for them, or fp16 or int8",
+}
+"""What TensorRT can do and Triton's backend has no way to use (tensorrt_backend, loader.cc, to
+mid-2026: no IRefitter and no setWeightStreamingBudgetV2, whose default streams nothing)."""
+
+
 class Plans(_Kebab):
     """How TensorRT's plans are built.
 
@@ -31,6 +41,14 @@ class Plans(_Kebab):
     workspace: Size | None = None
     version_compatible: bool = False
     hardware_compatible: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _served(cls, value: object) -> object:
+        for name, why in UNSERVED.items():
+            if isinstance(value, dict) and value.get(name):
+                raise ValueError(f"{name} makes plans that Triton does not serve as such: {why}")
+        return value
 
 
 class Graphs(_Kebab):

@@ -356,6 +356,23 @@ def test_two_models_of_one_name(tmp_path):
             '[tool.triton-builder.targets."../../x"]\ntriton="24.10"\ndevice="cpu"',
             ["not a name", "letters, digits"],
         ),
+        *(
+            (
+                (
+                    '[tool.triton-builder.targets.a]\ntriton="24.10"\ndevice="gpu"\n'
+                    f'server="container"\ntensorrt={{"{option}"=true}}'
+                ),
+                ["`targets.a.tensorrt`", option, why],
+            )
+            for option, why in (("strip-weights", "refits none"), ("weight-streaming", "no budget"))
+        ),
+        (
+            (
+                '[tool.triton-builder.targets.a]\ntriton="24.10"\ndevice="cpu"\n'
+                'onnxruntime={accelerator="tensorrt"}'
+            ),
+            ["`targets.a`", "onnxruntime.accelerator works on a GPU", "device = gpu"],
+        ),
     ],
 )
 def test_mistakes_in_pyproject_name_the_key(tmp_path, text, words):
