@@ -15,6 +15,7 @@ from builder.engine.executor import Damaged, Order
 from builder.errors import BuilderError, SeveralError, WorkFailedError
 from builder.plan.evaluate import Record, ask, decide
 from builder.plan.frontier import Frontier, longest_paths
+from builder.plan.missing import grouped
 from builder.plan.needs import BRIEF, SECONDS
 from builder.store.blobs import DamagedError
 
@@ -102,7 +103,7 @@ def run(  # noqa: PLR0913 - everything a run depends on, by name
     finally:
         walk.stop()
     if walk.failed:
-        raise SeveralError.of(list(walk.failed.values()))
+        raise SeveralError.of(grouped(walk.failed, graph.actions))
     return walk.done
 
 
