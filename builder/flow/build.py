@@ -191,6 +191,7 @@ class NotProvenError(WorkFailedError):
                 )
                 lines += [f"    found     {finding.found}"] if finding.found else []
                 lines += [f"    expected  {finding.expected}"] if finding.expected else []
+                lines += [f"    fix       {finding.fix}"] if finding.fix else []
         names = ", ".join(f"{v.model} {v.version}" for v in failed)
         super().__init__(
             f"not proven on the live server: {names}",

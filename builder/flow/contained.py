@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from builder.errors import InputError
+from builder.engine import machine
+from builder.errors import InputError, MissingError
 from builder.servers import engine as engines
 from builder.servers.container import ContainerServer
 from builder.triton.releases import release
@@ -48,9 +49,11 @@ class Contained:
         """The server, not started yet.
 
         Raises:
-            MissingError: as `identity`.
+            MissingError: as `identity`; or a GPU here is none that plans are built for.
         """
         engine, image = self._found(say)
+        if self._gpu and self._target.compiles and not engine.host:
+            self._check_capabilities([gpu.capability for gpu in machine.this().gpus])
         return ContainerServer(
             engine,
             image,
@@ -62,6 +65,20 @@ class Contained:
             where=self._where,
             say=say,
         )
+
+    def _check_capabilities(self, gpus: Sequence[str]) -> None:
+        """Raises MissingError where a GPU that the container gets has no plan: no load would do."""
+        wanted = self._target.compute_capabilities
+        without = unplanned(gpus, self._target.container.gpus or "all", wanted)
+        if without:
+            raise MissingError(
+                "a GPU of this machine has no plan among the target's",
+                where=f"{self._where.rpartition(' ')[0]} compute-capabilities",
+                found=f"compute capability {', '.join(without)}",
+                expected=", ".join(wanted),
+                fix="name it in `compute-capabilities`, give the container other GPUs (`gpus` of "
+                "`container`), or prove the target on a machine that has its GPUs",
+            )
 
     @property
     def _gpu(self) -> bool:
@@ -84,3 +101,16 @@ class Contained:
             engine = engines.find()
             self._asked = engine, engine.image(self._name, say, self._where)
         return self._asked
+
+
+def unplanned(gpus: Sequence[str], given: str, planned: Sequence[str]) -> list[str]:
+    """The compute capabilities that a container has and no plan is for: Triton loads on every GPU.
+
+    Args:
+        gpus: those of the machine's GPUs, by number; none where it does not tell.
+        given: which of them the container gets: `all`, or their numbers; UUIDs say nothing here.
+        planned: those that plans are built for.
+    """
+    numbers = range(len(gpus)) if given == "all" else [n for n in given.split(",") if n.isdigit()]
+    has = {gpus[int(number)] for number in numbers if int(number) < len(gpus)}
+    return sorted(has - set(planned))

@@ -81,6 +81,7 @@ def _case(name: str, finding: Finding) -> Iterator[str]:
         yield f"      <system-out>{_text(f'{finding.figure}: {finding.reason}')}</system-out>"
     else:
         text = f"{name}: {finding.reason}\nexpected: {finding.expected}\nfound: {finding.found}"
+        text += f"\nfix: {finding.fix}" if finding.fix else ""
         about = _attributes(message=finding.reason, type=finding.check)
         yield f"      <failure{about}>{_text(text)}</failure>"
     yield "    </testcase>"

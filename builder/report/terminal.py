@@ -70,6 +70,7 @@ def failures(report: BuildReport) -> list[str]:
         for finding in version.verdict.failures if version.verdict else ():
             head = f"{model.name} {version.version}, check {finding.check}: {finding.reason}"
             found += [head, f"  expected: {finding.expected}", f"  found:    {finding.found}"]
+            found += [f"  fix:      {finding.fix}"] if finding.fix else []
     return found
 
 

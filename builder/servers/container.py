@@ -17,10 +17,10 @@ from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
 
 from builder.errors import BuilderError, InputError, MissingError, WorkFailedError
-from builder.servers import folders, isolation, options, owner, version
+from builder.servers import causes, folders, isolation, options, owner, version
 from builder.servers import log as logs
 from builder.servers import ports as port_numbers
-from builder.servers.endings import ending
+from builder.servers.endings import MEMORY, ending
 from builder.servers.endpoint import Endpoint, RefusedError, UnreachableError
 from builder.servers.engine import NOT_SHARED, trouble
 from builder.servers.guard import Guard
@@ -46,10 +46,14 @@ ABSENT = ("no such container", "no container with", "no such object")
 SETTLING = 2.0
 """Seconds that the engine's programs may take to notice that a container has ended."""
 PSS = re.compile(r"^Pss_(?P<kind>Anon|File|Shmem):\s+(?P<kb>\d+) kB", re.MULTILINE)
+NO_CUDA = re.compile(r"Unable to allocate pinned system memory[^:\n]*: (?P<why>[^\"\n]+)")
+"""What a server says that was not told to do without."""
 VOLATILE = "/dev/shm /tmp"  # noqa: S108 - the container's, and memory both
 USED = re.compile(r"^(?:tmpfs|shm)\s+\d+\s+(\d+)\s", re.MULTILINE)
+KILLS = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control")
+"""Where a control group, of the second version and the first, says what was killed in it."""
+KILLED_SO_FAR = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
 KILLED = 137
-MEMORY = "out of memory"
 
 
 class ContainerServer(StartedServer):
@@ -103,6 +107,7 @@ class ContainerServer(StartedServer):
         self._following: Program | None = None
         self._removal: Output | None = None
         self._ended = ""
+        self._killed = 0
 
     def alive(self) -> bool:
         """See `Server`; told by a program of the engine's that ends when the container does."""
@@ -146,6 +151,22 @@ class ContainerServer(StartedServer):
             return 0
         return _held(told)
 
+    def shortage(self) -> str | None:
+        """See `Server`: processes that its kernel has killed, for want of memory."""
+        limit = self._limits.memory
+        if not limit or not self._runs:
+            return None
+        asked = ("exec", self.container, "sh", "-c", f"cat {' '.join(KILLS)}")
+        try:
+            told = self.engine.attempt(*asked).out
+        except MissingError:
+            return None
+        killed = sum(map(int, KILLED_SO_FAR.findall(told)))
+        before, self._killed = self._killed, killed
+        if killed <= before:
+            return None
+        return f"memory: {killed - before} of its processes killed, its limit is {_shown(limit)}"
+
     @property
     def _runs(self) -> bool:
         return self._waiting is not None and self._waiting.poll() is None
@@ -169,6 +190,8 @@ class ContainerServer(StartedServer):
         self._read_ports()
         self._wait_until_live()
         self._check_release()
+        if self._gpu:
+            self._check_gpu()
 
     def _order(self) -> dict[str, Any]:
         """What `keeper` is to do."""
@@ -306,6 +329,20 @@ class ContainerServer(StartedServer):
                 expected=other["expected"],
                 fix="set the target's `image` to one of its release, or its `triton` to the "
                 "image's release",
+            )
+
+    def _check_gpu(self) -> None:
+        """Raises MissingError where it was given a GPU, and cannot use it."""
+        logs.await_start(self)
+        refused = NO_CUDA.search(self.log())
+        if refused:
+            cause = causes.of(refused["why"])
+            raise MissingError(
+                "the container was given a GPU that its server cannot use",
+                where=self._where,
+                found=refused["why"],
+                expected=cause.expected if cause else "a GPU that CUDA can use",
+                fix=cause.fix if cause else "see what `nvidia-smi` says in the container",
             )
 
     def _state(self) -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import signal
 
+MEMORY = "out of memory"
+"""How one is said to have ended that its kernel killed for want of it."""
+
 
 def ending(code: int | None) -> str:
     """An exit code in words: 128 + n is signal n, as shells say it; None is not known."""

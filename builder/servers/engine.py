@@ -52,7 +52,12 @@ NO_GPU = (
     "cdi device",
     "nvidia.com/gpu",
     "nvidia-container-runtime",
+    "no known gpu vendor",
+    "invalid runtime name: nvidia",
+    "unknown runtime specified nvidia",
 )
+NO_SUCH_GPU = ("unknown device", "invalid device", "device not found")
+OLD_DRIVER = re.compile(r"unsatisfied condition: (?P<wanted>(?:cuda|driver) ?>= ?[\d.]+)")
 NAMING = ("image", "pull", "create")
 """The commands that may find that there is no image."""
 NO_IMAGE = (
@@ -288,6 +293,25 @@ def trouble(  # noqa: PLR0911 - one a meaning
     about = {"where": where or kind, "detail": said}
     if _any(DOWN, said) and "pinging container registry" not in said:
         return _silent([done])
+    old = OLD_DRIVER.search(said)
+    if old:
+        return MissingError(
+            "the NVIDIA driver is too old for the image",
+            found=f"not {old['wanted']}",
+            expected="a driver of the branch that the release asks for (triton-builder releases "
+            "--triton)",
+            fix="update the driver of the engine's machine (nvidia-smi shows its version), or set "
+            "the target's `triton` and `image` to an older release",
+            **about,
+        )
+    if _any(NO_GPU, said) and _any(NO_SUCH_GPU, said):
+        return MissingError(
+            "the container engine has not the GPU that was asked for",
+            found=f"{kind} refused it",
+            expected="a number or UUID that `nvidia-smi -L` shows, or all",
+            fix="correct `gpus` of the target's `container`",
+            **about,
+        )
     if _any(NO_GPU, said):
         return MissingError(
             "the container engine has no GPU to give",

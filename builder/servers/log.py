@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 import re
+import time
+from typing import Protocol
 
 from builder.errors import WorkFailedError
+from builder.servers import causes
+
+
+class Logging(Protocol):
+    """What has a log."""
+
+    def log(self) -> str:
+        """All of it so far."""
+        ...
+
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # ONNX Runtime paints its warnings
 REFUSED = re.compile(r"\"failed to load '(?P<model>[^']+)' version (?P<version>\d+): (?P<why>.*)\"")
@@ -12,8 +24,20 @@ LOADED = re.compile(r"\"successfully loaded '([^']+)'\"")
 UNREADABLE = re.compile(r"\"Poll failed for model directory '(?P<model>[^']+)': (?P<why>.*)\"")
 TRACE = r"\n\nAt:"
 """After it, a Python model's error says where in its code; written as Triton escapes it."""
+STARTED = "Started HTTPService"
+"""What a server logs when all that it loads at its start has been loaded."""
+SETTLING = 3.0
+"""Seconds that a container's log may lag behind."""
+TICK = 0.05
 CHATTER = re.compile(r"I\d{4} ")
 TAIL = 20
+
+
+def await_start(server: Logging) -> None:
+    """Waits until all that a live server said at its start can be read here."""
+    deadline = time.monotonic() + SETTLING
+    while STARTED not in server.log() and time.monotonic() < deadline:
+        time.sleep(TICK)
 
 
 def refusals(log: str) -> dict[str, str]:
@@ -50,9 +74,20 @@ def last_words(log: str) -> str:
 def failure(problem: str, where: str, log: str) -> WorkFailedError:
     """Why a server did not become live: the models that its log blames, or `problem`."""
     refused = refusals(log)
+    found = (causes.of(f"{why}\n{causes.evidence(log, _model(n))}") for n, why in refused.items())
+    cause = next(filter(None, found), None)
+    if refused:
+        problem = f"tritonserver cannot load {' and '.join(refused)}"
     return WorkFailedError(
-        f"tritonserver cannot load {' and '.join(refused)}" if refused else problem,
+        f"{problem}: {cause.problem}" if cause else problem,
         where=where,
-        fix="mend what is said below",
+        found=cause.found if cause else None,
+        expected=cause.expected if cause else None,
+        fix=cause.fix if cause else "mend what is said below",
         detail="\n".join(f"{name}: {why}" for name, why in refused.items()) or tail(log),
     )
+
+
+def _model(refused: str) -> str:
+    """The model of `minilm, version 1001000`."""
+    return refused.partition(", version ")[0]

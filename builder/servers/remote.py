@@ -148,6 +148,10 @@ class RemoteServer:
         """See `Server`: nobody can tell, so 0."""
         return 0
 
+    def shortage(self) -> str | None:
+        """See `Server`."""
+        return None
+
     def gpu_memory(self) -> int | None:
         """See `Server`; where its metrics cannot be reached, it is not asked again."""
         if not self._metered:

@@ -97,6 +97,10 @@ class Server(Protocol):
         """Bytes in use on its GPUs, by whomever; None where it has none, or nobody can tell."""
         ...
 
+    def shortage(self) -> str | None:
+        """What it has run short of since this was last asked; None where nobody knows of any."""
+        ...
+
 
 def resident(processes: Iterable[psutil.Process]) -> int:
     """Bytes resident in these processes; pages that n of them share count 1/n each."""

@@ -91,6 +91,10 @@ class StartedServer(ABC):
         """See `Server`."""
         return metrics.gpu_memory_now(self.metrics, metrics.INTERVAL / 1000)
 
+    def shortage(self) -> str | None:
+        """See `Server`."""
+        return None
+
     def log(self) -> str:
         """See `Server`; stays readable when the server is gone."""
         return self._output.text() if self._output else ""

@@ -12,7 +12,9 @@ import time
 from typing import TYPE_CHECKING
 
 from builder.errors import WorkFailedError
+from builder.servers import causes
 from builder.servers import log as logs
+from builder.servers.endings import MEMORY
 from builder.validation.case import Case
 from builder.validation.checks import (
     accuracy,
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
 
     Check = Callable[[Case], Finding | None]
 
+ENDING = 2.0
+"""Seconds that a server's process may seem alive after it has ended."""
 SLOW_LOAD = 30.0
 SLOW_CHECK = 15.0
 """Seconds after which a load, and a check, are worth a line."""
@@ -237,8 +241,13 @@ class _Asking:
             finding = check()
         except RefusedError as refusal:
             self._still_alive(where, name)
+            short = readiness.starved(self._server)
             finding = failed(
-                name, "the server refused a right request", expected="an answer", found=refusal
+                name,
+                "the server refused a right request" + (f": {short.problem}" if short else ""),
+                expected="an answer",
+                found=f"{refusal}; {short.found}" if short else refusal,
+                fix=short.fix if short else None,
             )
         self._still_alive(where, name)
         seconds = round(time.monotonic() - started, 3)
@@ -246,11 +255,17 @@ class _Asking:
             self._say(f"{where}: {name} took {seconds:.0f} s")
         return None if finding is None else dataclasses.replace(finding, seconds=seconds)
 
+    def _outlives(self) -> bool:
+        """Whether a server that does not answer is there all the same, and not just ending."""
+        deadline = time.monotonic() + ENDING
+        while self._server.alive() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return self._server.alive()
+
     def _still_alive(self, where: str, check: str) -> None:
-        # A supervised process may seem alive a moment longer than its server is.
-        alive = self._server.alive()
-        if alive and self._client.live():
+        if self._server.alive() and self._client.live():
             return
+        alive = self._outlives()
         log = self._server.log()
         sample = (
             readiness.failed_sample(log.rpartition('"loading: ')[2]) if check == "ready" else None
@@ -258,13 +273,18 @@ class _Asking:
         problem = "the server died during validation"
         if sample:  # Triton 24.10 dies of about every third warm-up that fails
             problem = f"warm-up sample '{sample}' failed, and the server died of it"
+        ended = "" if alive else self._server.ended()
+        fix = "read the end of its log, below; the model's code or its backend has crashed it"
+        known = causes.of(causes.evidence(log, where.partition(" ")[0]))
+        if known:
+            problem, fix = f"{problem}: {known.problem}", known.fix
+        if MEMORY in ended:
+            fix = "raise `memory` of the target's `container`, or leave it out"
         raise WorkFailedError(
             problem,
             where=f"{where}, check {check}",
-            found="it no longer answers"
-            if alive
-            else f"its process has ended: {self._server.ended()}",
+            found="it no longer answers" if alive else f"its process has ended: {ended}",
             expected="a server that outlives every request",
-            fix="read the end of its log, below; the model's code or its backend has crashed it",
+            fix=fix,
             detail=logs.last_words(log),
         )

@@ -25,6 +25,7 @@ class Finding:
         reason: why it failed, one sentence; what was established where it passed.
         expected: what would have passed, where it failed.
         found: what was met instead.
+        fix: what to do, where that is known.
         seconds: how long the check took.
     """
 
@@ -35,6 +36,7 @@ class Finding:
     reason: str = ""
     expected: str | None = None
     found: str | None = None
+    fix: str | None = None
     seconds: float = 0.0
 
 
@@ -86,8 +88,9 @@ def failed(  # noqa: PLR0913 - the parts of a finding, by name
     found: object,
     figure: str = "",
     figures: Mapping[str, float] | None = None,
+    fix: str | None = None,
 ) -> Finding:
-    """A finding for what did not hold: what would have, and what was met instead."""
+    """A finding for what did not hold: what would have, what was met instead, and what to do."""
     return Finding(
         check,
         passed=False,
@@ -96,4 +99,5 @@ def failed(  # noqa: PLR0913 - the parts of a finding, by name
         reason=reason,
         expected=str(expected),
         found=str(found),
+        fix=fix,
     )

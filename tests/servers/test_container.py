@@ -15,13 +15,16 @@ from tritonclient.grpc import InferenceServerClient, InferInput
 
 from builder.errors import InputError, MissingError, WorkFailedError
 from builder.servers import engine as engines
-from builder.servers import owner
+from builder.servers import isolation, owner
 from builder.servers.container import ContainerServer
 from builder.servers.launch import Launch
 from builder.spec.target import Container
 from builder.triton.releases import release
+from builder.validation.live import validate
+from builder.validation.probes import probes
 from tests.containers import docker, images
 from tests.containers.owned import containers
+from tests.validation.zoo import Zoo
 
 pytest_plugins = ["tests.containers.fixture"]
 pytestmark = [pytest.mark.live, pytest.mark.slow]
@@ -213,6 +216,52 @@ def test_a_server_without_the_memory_to_start_says_so(engine, podman, image, rep
     ):
         pass
     assert "0.004 GB" in f"{caught.value}"
+    assert mine(engine) == []
+
+
+LARGE = """
+    def initialize(self, args):
+        self.kept = bytearray(700_000_000)
+        for place in range(0, len(self.kept), 4096):
+            self.kept[place] = 1
+
+    def execute"""
+
+
+def test_a_load_that_runs_into_the_memory_limit_is_told_as_that(
+    engine, podman, image, repository, tmp_path
+):
+    zoo = Zoo(tmp_path / "zoo")
+    described = zoo.add("large")
+    model = zoo.root / "large" / "1" / "model.py"
+    model.write_text(ECHO.replace("\n    def execute", LARGE))
+    folder = probes(tmp_path / "probes")
+    limits = Container(memory="300MB")
+    with server(podman, image, zoo.root, folder, limits=limits) as running:
+        assert running.shortage() is None
+        (verdict,) = validate(running, [described], say=lambda _: None)
+        assert running.shortage() is None  # it has been told
+        assert running.alive()
+    failure = next(f for f in verdict.failures if f.check == "ready")
+    assert failure.reason == "the server did not load the model: the server ran out of memory"
+    assert failure.found.startswith("memory: 1 of its processes killed, its limit is 0.3 GB")
+    assert "raise `memory`" in failure.fix
+
+
+def test_a_gpu_that_the_container_has_and_its_server_cannot_use_is_missing(
+    engine, podman, image, repository, monkeypatch
+):
+    if list(Path("/dev").glob("nvidia[0-9]*")):
+        pytest.skip("there is one")
+    # an engine that is asked for one, and gives none without a word
+    monkeypatch.setattr(isolation, "_gpus", lambda *_: [])
+    with (
+        pytest.raises(MissingError, match="a GPU that its server cannot use") as caught,
+        server(podman, image, repository, gpu=True),
+    ):
+        pass
+    assert caught.value.found == "CUDA driver version is insufficient for CUDA runtime version"
+    assert "nvidia-smi" in caught.value.fix
     assert mine(engine) == []
 
 

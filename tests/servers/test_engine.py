@@ -154,6 +154,47 @@ def test_an_image_is_named_by_its_registry_or_by_itself(name, others, found):
         ),
         (
             "start",
+            "failed to discover GPU vendor from CDI: no known GPU vendor found",
+            MissingError,
+            "no GPU to give",
+        ),
+        (
+            "create",
+            'exec: "nvidia-container-cli": executable file not found in $PATH',
+            MissingError,
+            "no GPU to give",
+        ),
+        (
+            "create",
+            "Error: stat nvidia.com/gpu=all: no such file or directory",
+            MissingError,
+            "no GPU to give",
+        ),
+        ("start", "unknown or invalid runtime name: nvidia", MissingError, "no GPU to give"),
+        (
+            "start",
+            "nvidia-container-cli: device error: 7: unknown device: unknown",
+            MissingError,
+            "has not the GPU that was asked for",
+        ),
+        (
+            "start",
+            (
+                "nvidia-container-cli: requirement error: unsatisfied condition: cuda>=12.6, "
+                "please update your driver to a newer version, or use an earlier cuda container: "
+                "unknown"
+            ),
+            MissingError,
+            "driver is too old",
+        ),
+        (
+            "start",
+            "Bind for 127.0.0.1:8000 failed: port is already allocated",
+            InputError,
+            "a port is taken",
+        ),
+        (
+            "start",
             "OCI runtime create failed: container init was OOM-killed (memory limit too low?)",
             WorkFailedError,
             "out of memory",

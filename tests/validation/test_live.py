@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import psutil
 import pytest
 
@@ -191,3 +193,30 @@ def test_leaks_are_looked_for_where_it_is_asked_and_ensembles_are_their_members(
     assert LEAKS not in checks["whole"]
     assert found["part"].without(LEAKS).findings == found["part"].findings[:-1]
     assert any("over 2 loads" in line for line in said)
+
+
+def refused(server, zoo, name, old, new):
+    """The one failure of a model whose config asks for what the server has not."""
+    described = zoo.add(name)
+    text = described.config.replace(old, new)
+    (zoo.root / name / "config.pbtxt").write_text(text)
+    (verdict,) = validate(server, [replace(described, config=text)], say=lambda _: None)
+    (failure,) = verdict.failures
+    assert failure.check == "ready"
+    return failure
+
+
+def test_a_gpu_that_the_server_has_not_is_told_with_what_to_do(server, zoo):
+    failure = refused(server, zoo, "for_gpus", "KIND_CPU", "KIND_GPU")
+    assert "is to run on a GPU, and the server has none" in failure.reason
+    assert failure.found.startswith("KIND_GPU, and no GPUs are available")
+    assert "device = 'gpu'" in failure.fix
+    failure = refused(server, zoo, "for_gpu_0", "KIND_CPU", "KIND_GPU gpus: 0")
+    assert failure.found.startswith("GPU 0, of those that the server can use: ?")
+
+
+def test_a_plan_for_a_server_without_tensorrt_is_told_with_what_to_do(server, zoo):
+    failure = refused(server, zoo, "a_plan", 'backend: "python"', 'backend: "tensorrt"')
+    assert "has not the model's backend" in failure.reason
+    assert failure.found.startswith("no backend `tensorrt`")
+    assert "NVIDIA's -py3 has TensorRT" in failure.fix

@@ -14,6 +14,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from builder.servers import causes
+from builder.servers.causes import Cause
 from builder.servers.log import refusals
 from builder.validation.client import Client, RefusedError
 from builder.validation.verdict import failed, passed
@@ -44,11 +46,13 @@ class Loading:
         seconds: how long the load took.
         ready_ms: per version number, when its ready endpoint first said yes (ms of the epoch).
         refusal: why the load failed; None if it did not.
+        cause: what that means, where it is known.
     """
 
     seconds: float
     ready_ms: Mapping[int, float]
     refusal: str | None = None
+    cause: Cause | None = None
 
 
 def load(client: Client, server: Server, subject: Subject) -> Loading:
@@ -68,11 +72,13 @@ def load(client: Client, server: Server, subject: Subject) -> Loading:
     poller = threading.Thread(target=poll, name=f"ready {subject.name}")
     started = time.monotonic()
     poller.start()
-    refusal = None
+    refusal, known = None, None
     try:
         client.load(subject.name, server.control.upload(subject.name))
     except RefusedError as error:
-        refusal = cause(error.message, server.log(), subject.name)
+        log = server.log()
+        refusal = cause(error.message, log, subject.name)
+        known = starved(server) or causes.of(f"{refusal}\n{causes.evidence(log, subject.name)}")
     finally:
         seconds = time.monotonic() - started
         stop.set()
@@ -81,13 +87,13 @@ def load(client: Client, server: Server, subject: Subject) -> Loading:
     for number in numbers:
         if refusal is None and number not in seen and _ready(client, subject.name, number):
             seen[number] = now
-    return Loading(seconds, seen, refusal)
+    return Loading(seconds, seen, refusal, known)
 
 
 def ready(case: Case, loading: Loading) -> Finding:
     """The version became ready, and not before every warm-up sample had run."""
     if loading.refusal is not None:
-        return _refused(loading.refusal)
+        return _refused(loading.refusal, loading.cause)
     number = case.version.number
     if number not in loading.ready_ms:
         return failed(
@@ -178,12 +184,33 @@ def _warmups(case: Case) -> list[int]:
     return sorted((asked | configured).elements())
 
 
-def _refused(message: str) -> Finding:
+def starved(server: Server) -> Cause | None:
+    """That a server has run short of something, which explains whatever else it says."""
+    shortage = server.shortage()
+    if shortage is None:
+        return None
+    return Cause(
+        "the server ran out of memory",
+        shortage,
+        "memory for the server and all its models",
+        "raise `memory` of the target's `container`, or leave it out",
+    )
+
+
+def _refused(message: str, known: Cause | None) -> Finding:
     sample = failed_sample(message)
     reason = "the server did not load the model"
     if sample:
         reason = f"warm-up sample '{sample}' failed, which keeps the model from loading"
-    return failed("ready", reason, expected="a successful load", found=_short(message))
+    if known is None:
+        return failed("ready", reason, expected="a successful load", found=_short(message))
+    return failed(
+        "ready",
+        f"{reason}: {known.problem}",
+        expected=known.expected,
+        found=f"{known.found} ({_short(message)})",
+        fix=known.fix,
+    )
 
 
 def _not_run(wanted: Sequence[int], ran: Mapping[int, int], *, batched: bool) -> bool:
