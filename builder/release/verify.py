@@ -95,12 +95,13 @@ async def _blob(
         if there != size:
             return "missing" if there is None else f"{there} bytes instead of {size}"
         while start < size:
-            piece = await store.ask(store.bucket.part(path, start, min(PART, size - start)))
-            if not piece:
+            part = await store.ask(store.bucket.part(path, start, min(PART, size - start)))
+            if not any(part or ()):
                 break
-            await to_its_end(total.update, piece)
-            moved(len(piece))
-            start += len(piece)
+            for piece in part:
+                await to_its_end(total.update, piece)
+                moved(len(piece))
+                start += len(piece)
     return None if total.hexdigest() == digest else "other bytes"
 
 

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 MOST_PARTS = 9_000
 """Of one upload: S3 takes 10,000."""
 
+PIECE = 1 << 20
+"""Bytes of what a part comes in."""
+
 TOGETHER = 200
 """Objects that one request removes."""
 
@@ -127,16 +130,25 @@ class Bucket:
         meta = await self._within(self._limits.answer, ask)
         return None if meta is None else int(meta["size"])
 
-    async def part(self, path: str, start: int, length: int) -> memoryview | None:
-        """Some bytes of an object: fewer, where it ends before; None where there is no object."""
-        ask = self._obstore.get_range_async(self._reads, path, start=start, length=length)
+    async def part(self, path: str, start: int, length: int) -> list[memoryview] | None:
+        """Some bytes of an object: fewer, where it ends before; None where there is no object.
+
+        In pieces of about `PIECE` bytes, as they came: to put them together costs a copy, and
+        memory that the system has to clear anew.
+        """
+
+        async def ask() -> list[memoryview]:
+            span: Any = {"range": (start, start + length)}
+            found = await self._obstore.get_async(self._reads, path, options=span)
+            return [memoryview(piece) async for piece in found.stream(min_chunk_size=PIECE)]
+
         try:
-            content = await self._within(self._limits.of(length), ask)
+            pieces: list[memoryview] | None = await self._within(self._limits.of(length), ask())
         except UnusableError as e:
             if beyond(e.__cause__):
-                return memoryview(b"")
+                return []
             raise
-        return None if content is None else memoryview(content)
+        return pieces
 
     async def put(self, path: str, content: bytes) -> None:
         """Puts an object of at most one part; readers see all of it or what was there before."""

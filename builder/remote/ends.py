@@ -27,16 +27,19 @@ class SourceError(Exception):
     """A file to be pushed has gone, or is not what its name says."""
 
 
-def arrive(place: Path, content: memoryview, digest: str, *, durable: bool) -> bool:
-    """Gives a blob of one piece its place, if it has the digest; whether it has.
+def arrive(place: Path, content: list[memoryview], digest: str, *, durable: bool) -> bool:
+    """Gives a blob of one part its place, if it has the digest; whether it has.
 
     Args:
         place: where it belongs.
-        content: all of it.
+        content: all of it, in pieces.
         digest: the sha256 that it must have.
         durable: have it on the disk before it gets its place; else the system is told to begin.
     """
-    if hashlib.sha256(content).hexdigest() != digest:
+    found = hashlib.sha256()
+    for piece in content:
+        found.update(piece)
+    if found.hexdigest() != digest:
         return False
     arrival = Arrival(place)
     try:
@@ -112,29 +115,36 @@ class Arrival:
         self._hash = hashlib.sha256()
         self.size = self.resumed = 0
 
-    def append(self, piece: memoryview) -> None:
+    def append(self, pieces: list[memoryview]) -> None:
         """Writes the next bytes, while they are hashed."""
-        if len(piece) < CHUNK // 8:
-            self._hash.update(piece)
-            self._write(piece)
+        if (size := sum(map(len, pieces))) < CHUNK // 8:
+            self._update(pieces)
+            self._write(pieces)
         else:
             self._disk = self._disk or ThreadPoolExecutor(1, "arrival")
-            written = self._disk.submit(self._write, piece)
-            self._hash.update(piece)
+            written = self._disk.submit(self._write, pieces)
+            self._update(pieces)
             written.result()
-        self.size += len(piece)
+        self.size += size
 
-    def _write(self, piece: memoryview) -> None:
-        begin, size = self.size, len(piece)
-        while piece:
-            piece = piece[os.write(self._file, piece) :]
-        if size >= START:
-            start_writing(self._file, begin, size)
+    def _update(self, pieces: list[memoryview]) -> None:
+        for piece in pieces:
+            self._hash.update(piece)
 
-    def take(self, content: memoryview) -> None:
+    def _write(self, pieces: list[memoryview]) -> None:
+        end = self.size
+        for piece in pieces:
+            left = piece
+            while left:
+                left = left[os.write(self._file, left) :]
+            end += len(piece)
+        if end - self.size >= START:
+            start_writing(self._file, self.size, end - self.size)
+
+    def take(self, pieces: list[memoryview]) -> None:
         """Writes bytes whose digest somebody knows already."""
-        self._write(content)
-        self.size += len(content)
+        self._write(pieces)
+        self.size += sum(map(len, pieces))
 
     def digest(self) -> str:
         """The sha256 of all bytes so far."""

@@ -134,7 +134,7 @@ class Transfers:
     ) -> bool:
         """A blob of one part; asked for once more where it came wrong, and `again`."""
         for _ in range(2 if again else 1):
-            part = await self._bucket.part(blob_path(digest), 0, size) if size else memoryview(b"")
+            part = await self._bucket.part(blob_path(digest), 0, size) if size else []
             if part is None:
                 return False
             with disk_errors(place.parent):
@@ -181,22 +181,22 @@ class Transfers:
 
     async def _receive(self, arrival: Arrival, digest: str, size: int) -> bool:
         """Appends what is still to come; whether there is such an object at all."""
-        async with aclosing(self._pieces(blob_path(digest), arrival.size, size)) as pieces:
-            async for piece in pieces:
-                if piece is None:
+        async with aclosing(self._parts(blob_path(digest), arrival.size, size)) as parts:
+            async for part in parts:
+                if part is None:
                     return False
-                expected = min(PART, size - arrival.size)
-                await to_its_end(arrival.append, piece)
-                self._moved(len(piece))
-                if len(piece) < expected:  # the object ends here, whatever was said of its size
+                before, expected = arrival.size, min(PART, size - arrival.size)
+                await to_its_end(arrival.append, part)
+                self._moved(arrival.size - before)
+                if arrival.size - before < expected:  # it ends here, whatever was said of its size
                     break
         return True
 
-    async def _pieces(
+    async def _parts(
         self, path: str, begin: int, size: int
-    ) -> AsyncGenerator[memoryview | None, None]:
+    ) -> AsyncGenerator[list[memoryview] | None, None]:
         """An object's parts in order, some of the next always on their way."""
-        window: deque[asyncio.Future[memoryview | None]] = deque()
+        window: deque[asyncio.Future[list[memoryview] | None]] = deque()
         try:
             for start in range(begin, size, PART):
                 part = self._bucket.part(path, start, min(PART, size - start))

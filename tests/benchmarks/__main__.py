@@ -12,6 +12,7 @@ from rich.table import Table
 
 from tests.benchmarks import (
     four_models,
+    line,
     memory,
     minilm,
     no_op,
@@ -23,7 +24,18 @@ from tests.benchmarks import (
 )
 from tests.benchmarks.workspace import Workspace
 
-ALL = (start_up, no_op, one_of_many, four_models, overhead, memory, minilm, warm_remote, releases)
+ALL = (
+    start_up,
+    no_op,
+    one_of_many,
+    four_models,
+    overhead,
+    memory,
+    minilm,
+    warm_remote,
+    releases,
+    line,
+)
 BY_NAME = {module.__name__.rpartition(".")[2]: module for module in ALL}
 
 

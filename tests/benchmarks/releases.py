@@ -37,6 +37,7 @@ from tests.stores.ceph import serving
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tests.benchmarks.line import Line
     from tests.benchmarks.measure import Cost
 
 ROUNDS = 2
@@ -89,17 +90,30 @@ def rows(workspace):
     """Seconds on the clock, and MB of memory."""
     with serving(cache_folder(), workspace.scratch / "ceph") as s3:
         for number, (what, (count, size)) in enumerate(SHAPES.items()):
-            yield from _Race(workspace, s3, what, f"shape{number}", count, size).rows()
+            root = workspace.scratch / f"shape{number}"
+            yield from Race(root, s3, what, count, size).rows()
 
 
-class _Race:
-    """One shape of a repository, and everybody who moves it."""
+class Race:
+    """One shape of a repository, and everybody who moves it.
 
-    def __init__(self, workspace, s3, what: str, name: str, count: int, size: int) -> None:
-        self._what, self._s3 = what, s3
-        self._root = workspace.scratch / name
+    Args:
+        root: a folder for it.
+        s3: the store.
+        what: the shape's name.
+        count: how many files.
+        size: MiB of each.
+        line: what lies between them and the store; None where that is nothing.
+    """
+
+    def __init__(
+        self, root: Path, s3, what: str, count: int, size: int, line: Line | None = None
+    ) -> None:
+        self._what, self._s3, self._line = what, s3, line
+        self._root = root
         self._bucket = s3.bucket()
-        self._environment = s3.environment()
+        self._endpoint = line.reach(s3.port) if line else s3.endpoint
+        self._environment = s3.environment(self._endpoint)
         self._tree = self._root / "repository" / "cpu"
         make = [sys.executable, "-m", "tests.benchmarks.releases", str(self._tree)]
         subprocess.run([*make, str(count), str(size)], check=True, cwd=ROOT)
@@ -138,6 +152,15 @@ class _Race:
             yield Row(f"{verb} {self._what}, peak memory, MB", memory, target="≤ 300")
         yield from self._triton()
 
+    def over_a_line(self) -> Iterator[Row]:
+        """Seconds on the clock, where a line is the limit."""
+        up, down = self._uploads(), self._downloads()
+        costs = self._against({name: up[name] for name in ("ours", "s5cmd", "boto3's defaults")})
+        yield from self._compared("publish", costs, {"boto3's defaults": "", "s5cmd": ""})
+        targets = {"curl GET": "≥ 0.8", "boto3's defaults": "", "KServe's initializer": ""}
+        costs = self._against({name: down[name] for name in ("ours", *targets)})
+        yield from self._compared("pull", costs, targets)
+
     def _cpu(self, verb: str, costs: dict[str, list[Cost]]) -> Row:
         """What it takes of the cores that both are on; of the last round, which is as good."""
         what = f"{verb} {self._what}, s of CPU (against: the store's own meanwhile)"
@@ -153,7 +176,7 @@ class _Race:
         costs: dict[str, list[Cost]] = {name: [] for name in commands}
         for _ in range(ROUNDS):
             for name, command in commands.items():
-                words = command()
+                words = [*(self._line.enter if self._line else ()), *command()]
                 before = self._s3.cpu()
                 costs[name].append(cost(words, **self._environment))
                 self._store_cpu = self._s3.cpu() - before if name == "ours" else self._store_cpu
@@ -174,7 +197,7 @@ class _Race:
         return {
             "ours": ours,
             "s5cmd": lambda: [
-                *_s5cmd(tools, self._s3),
+                *_s5cmd(tools, self._endpoint),
                 "cp",
                 f"{tree}/",
                 f"s3://{self._bucket}/{plain()}",
@@ -210,7 +233,7 @@ class _Race:
             SAME: lambda: ["bash", "-c", SAME_WORK.format(self._made("same"), self._signed())],
             "local copy": lambda: ["cp", "-r", str(self._tree), str(self._fresh("copy"))],
             "s5cmd": lambda: [
-                *_s5cmd(tools, self._s3),
+                *_s5cmd(tools, self._endpoint),
                 "cp",
                 f"{plain}*",
                 f"{self._made('s5cmd')}/",
@@ -339,8 +362,8 @@ async def _empty(s3, bucket: str, prefix: str) -> None:
     await there.delete([row.path for row in await there.list()])
 
 
-def _s5cmd(tools: Path, s3) -> list[str]:
-    return [f"{tools}/s5cmd", "--endpoint-url", s3.endpoint]
+def _s5cmd(tools: Path, endpoint: str) -> list[str]:
+    return [f"{tools}/s5cmd", "--endpoint-url", endpoint]
 
 
 def _rclone(tools: Path, s3) -> list[str]:

@@ -72,7 +72,7 @@ paxos_min_wait = 0.01
 osd_objectstore = memstore
 memstore_device_bytes = 8589934592
 [client.rgw]
-rgw_frontends = beast endpoint={host}:{gateway} tcp_nodelay=1
+rgw_frontends = beast endpoint={listen}:{gateway} tcp_nodelay=1
 rgw_data = /ceph
 rgw_crypt_require_ssl = false
 rgw_enable_usage_log = false
@@ -96,14 +96,18 @@ class Ceph:
     key = "test-key"
     secret = "test-secret"  # noqa: S105 - of a server that lives as long as the test
 
-    def __init__(self, root: Path, data: Path) -> None:
+    def __init__(self, root: Path, data: Path, listen: str = HOST) -> None:
         self._data = data
         self._fsid = str(uuid.uuid4())
         self._monitor, self.port = _free_ports()
         self.endpoint = f"http://{HOST}:{self.port}"
         (data / "ceph.conf").write_text(
             CONFIGURATION.format(
-                fsid=self._fsid, host=HOST, monitor=self._monitor, gateway=self.port
+                fsid=self._fsid,
+                host=HOST,
+                monitor=self._monitor,
+                gateway=self.port,
+                listen=listen,
             )
         )
         self._init = _namespaces(root, data)
@@ -289,12 +293,18 @@ def _make(root: Path) -> None:
 
 
 @contextmanager
-def serving(cache: Path, data: Path) -> Iterator[Ceph]:
-    """A server with its data in a folder, which is made."""
+def serving(cache: Path, data: Path, listen: str = HOST) -> Iterator[Ceph]:
+    """A server with its data in a folder, which is made.
+
+    Args:
+        cache: where its programs are kept.
+        data: the folder.
+        listen: the address that it answers on; with `0.0.0.0` on this machine's others, too.
+    """
     root = root_file_system(cache)
     for name in ("mon", "osd"):
         (data / name).mkdir(parents=True)
-    server = Ceph(root, data)
+    server = Ceph(root, data, listen)
     try:
         server.boot()
         yield server
