@@ -8,16 +8,17 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from builder.engine import observed
-from builder.errors import InputError, MissingError
+from builder.errors import InputError
 from builder.plan.graph import graph
 from builder.servers import install
+from builder.servers import runtime as runtimes
 from builder.spec import project as projects
 from builder.store.digests import cache_folder
 from builder.store.store import Store
 from builder.triton.releases import release
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from builder.flow.contained import Contained
@@ -67,6 +68,10 @@ class Context:
         """The folder that reports go to."""
         return self.project.root / "repository"
 
+    def prover(self, say: Callable[[str], None]) -> Path:
+        """The interpreter that holds the release's ONNX Runtime, installed if it is not yet."""
+        return runtimes.ensure(self.target.triton, cache_folder(), say)
+
     def install(self, say: Callable[[str], None]) -> Installation:
         """The target's server on this machine, installed if it is not yet."""
         return install.ensure(self.target.triton, cache_folder(), say)
@@ -111,7 +116,7 @@ def context(
     target_name, chosen = project.target(target)
     release(chosen.triton, f"{_where(target_name)} triton")
     wanted = project.closure(names)
-    runtime = _runtime(target_name, chosen)
+    runtime = _runtime(project, target_name, chosen, wanted)
     toolchain = observed.toolchain(project, runtime)
     store = Store(cache_folder() / "store", project.root, target_name, _remote(project, warn))
     actions = graph(project, chosen, toolchain, wanted)
@@ -136,22 +141,16 @@ def _where(target_name: str) -> str:
     return f"pyproject.toml [tool.triton-builder.targets.{target_name}]"
 
 
-def _runtime(target_name: str, target: Target) -> Mapping[str, str]:
+def _runtime(
+    project: Project, target_name: str, target: Target, names: Collection[str]
+) -> Mapping[str, str]:
     """What artifacts are proven in, and an embedded target's versions as well."""
-    try:
+    if target.server == "embedded":
         return install.identity(target.triton)
-    except MissingError as e:
-        if target.server == "embedded" or target.triton in install.RELEASES:
-            raise
-        raise MissingError(
-            "models cannot be built for this Triton release yet",
-            where=f"{_where(target_name)} triton",
-            found=target.triton,
-            expected=", ".join(sorted(install.RELEASES)),
-            fix="set the target's `triton` to one of these. Its own server is not what is missing: "
-            "every artifact is proven first in the release's ONNX Runtime on this machine, which "
-            "is taken from the embedded server, and there is none for this release",
-        ) from e
+    specs = [spec for name, spec in project.models.items() if name in names]
+    if any(spec.format != "python" for spec in specs):
+        runtimes.check(target.triton, f"{_where(target_name)} triton")
+    return runtimes.identity(target.triton)
 
 
 def _remote(project: Project, warn: Callable[[str], None]) -> Cache | None:

@@ -59,7 +59,7 @@ def compare(context: Context, model: str, version: str, say: Callable[[str], Non
         else:
             say(f"{action.id} was refused: what came nearest is made once more")
             _made(context, action, inputs)
-        runtime = context.install(say).runtime
+        runtime = context.prover(say)
         job = Job(proof.params, inputs, context.project.root, out, f"{model} {version}", runtime)
         return layers.compare(job)
 

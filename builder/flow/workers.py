@@ -50,7 +50,7 @@ class Workers:
         if any(action.stage == RUNTIME for action in left):
             pool = self._stack.enter_context(ThreadPoolExecutor(1))
             self._stack.callback(programs.stop)  # before the pool waits for its thread
-            runtime = pool.submit(lambda: self._context.install(self._say).runtime)
+            runtime = pool.submit(self._context.prover, self._say)
         started, self._first = self._first, None
         return LocalExecutor(self._context.store, self._jobs, runtime, started=started)
 

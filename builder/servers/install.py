@@ -12,7 +12,6 @@ import platform
 import shutil
 import zipfile
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.errors import MissingError
@@ -21,6 +20,7 @@ from builder.servers.libpython import PYTHON
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
 LAYOUT = 3  # raised when what lies in an installation changes
 

@@ -22,7 +22,7 @@ from builder.engine.ray import sources
 from builder.engine.worker import Worker
 from builder.errors import BuilderError, MissingError
 from builder.plan.evaluate import Record
-from builder.servers import install
+from builder.servers import runtime
 from builder.store import digests
 from builder.store import store as places
 from builder.store.blobs import DamagedError
@@ -73,7 +73,7 @@ def check_tools(action: Action, release: str) -> None:
     Raises:
         MissingError: one is not; the result would not be what the key says.
     """
-    servers = install.identity(release) if action.stage == RUNTIME else {}
+    servers = runtime.identity(release) if action.stage == RUNTIME else {}
     for tool, version in action.tools.items():
         here = _version(tool, action.stage, servers)
         if here != version:
@@ -137,8 +137,8 @@ class _Desk:
                 raise self._cut_off() from e
             return Damaged(e.digest)
         if order.action.stage == RUNTIME:
-            here = install.ensure(self._site.release, cache_folder(), print)
-            order = replace(order, runtime=here.runtime)
+            here = runtime.ensure(self._site.release, cache_folder(), print)
+            order = replace(order, runtime=here)
         answer = self._work(order)
         if isinstance(answer, Record):
             blobs = {sha: self._store.blobs.path(sha) for sha, _ in answer.outputs.values()}
