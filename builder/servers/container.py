@@ -144,23 +144,14 @@ class ContainerServer(StartedServer):
         if not self._runs:
             return 0
         asked = f"cat /proc/[0-9]*/smaps_rollup; df -kP {VOLATILE}"
-        command = ("exec", self.container, "sh", "-c", asked)
-        try:
-            told = self.engine.attempt(*command).out
-        except MissingError:
-            return 0
-        return _held(told)
+        return _held(self.engine.inside(self.container, asked))
 
     def shortage(self) -> str | None:
         """See `Server`: processes that its kernel has killed, for want of memory."""
         limit = self._limits.memory
         if not limit or not self._runs:
             return None
-        asked = ("exec", self.container, "sh", "-c", f"cat {' '.join(KILLS)}")
-        try:
-            told = self.engine.attempt(*asked).out
-        except MissingError:
-            return None
+        told = self.engine.inside(self.container, f"cat {' '.join(KILLS)}")
         killed = sum(map(int, KILLED_SO_FAR.findall(told)))
         before, self._killed = self._killed, killed
         if killed <= before:

@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
@@ -160,6 +161,13 @@ class Engine:
         """
         return _run((self.program, *arguments), seconds, feed)
 
+    def inside(self, container: str, script: str) -> str:
+        """What a shell in a container prints; nothing where it does not answer."""
+        try:
+            return self.attempt("exec", container, "sh", "-c", script).out
+        except MissingError:
+            return ""
+
     def image(self, name: str, say: Callable[[str], None], where: str) -> Image:
         """An image, pulled where the engine does not have it.
 
@@ -238,7 +246,7 @@ def find(environ: Mapping[str, str] = os.environ) -> Engine:
         program = shutil.which(name)
         if program is None:
             continue
-        answer = _asked(program, environ)
+        answer = _asked(str(Path(program).absolute()), environ)
         if isinstance(answer, Engine):
             return answer
         refused.append(answer)
@@ -417,6 +425,8 @@ def _run(
             stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
             stdout=out,
             stderr=err,
+            # podman's monitor leaves a file `oom` where it was started, if the kernel kills
+            cwd=tempfile.gettempdir(),
             start_new_session=True,  # a terminal's Ctrl-C is ours to act on
         )
         try:

@@ -131,7 +131,7 @@ class FromStore(EmbeddedServer):
     """A tritonserver whose repository lies in a store that its own client reads."""
 
     def __init__(self, installation, address, environment):
-        super().__init__(installation, [], explicit=False)
+        super().__init__(installation, [], Launch(explicit=False))
         self._address, self._own = address, environment
 
     def _command(self, backends, label):

@@ -229,8 +229,10 @@ LARGE = """
 
 
 def test_a_load_that_runs_into_the_memory_limit_is_told_as_that(
-    engine, podman, image, repository, tmp_path
+    engine, podman, image, tmp_path, monkeypatch
 ):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     zoo = Zoo(tmp_path / "zoo")
     described = zoo.add("large")
     model = zoo.root / "large" / "1" / "model.py"
@@ -246,6 +248,7 @@ def test_a_load_that_runs_into_the_memory_limit_is_told_as_that(
     assert failure.reason == "the server did not load the model: the server ran out of memory"
     assert failure.found.startswith("memory: 1 of its processes killed, its limit is 0.3 GB")
     assert "raise `memory`" in failure.fix
+    assert list(Path().iterdir()) == []
 
 
 def test_a_gpu_that_the_container_has_and_its_server_cannot_use_is_missing(
