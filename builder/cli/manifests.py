@@ -13,8 +13,8 @@ from builder.cli.printing import print_json
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from builder.deploy.measured import Measured
     from builder.deploy.settings import Deployment
+    from builder.report.measured import Measured
     from builder.repository.manifest import Manifest
     from builder.spec.target import Settings, Target
 
@@ -37,7 +37,11 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     help="Only a Job that proves the target beside a Triton of its own; IMAGE has this project in "
     "/project, and triton-builder[build].",
 )
-@click.option("--report", type=FILE, help="What `validate --json` printed: loads and memory.")
+@click.option(
+    "--report",
+    type=FILE,
+    help="What `validate --json` printed: loads and memory. Default: what builds here measured.",
+)
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
@@ -80,7 +84,7 @@ def command(  # noqa: PLR0913 - the command's options
         _manifest(root, name),
         _target(project, name),
         said,
-        _measured(report),
+        _measured(report, root / "repository", name),
         store=_store(said, project),
         verify_key=_key(root, said),
     )
@@ -174,9 +178,9 @@ def _key(root: Path, said: Deployment) -> str | None:
     return text
 
 
-def _measured(report: Path | None) -> Measured:
-    from builder.deploy import measured
+def _measured(report: Path | None, folder: Path, target: str) -> Measured:
+    from builder.report import measured
 
-    if report is None:
-        return measured.Measured()
-    return measured.read(report.read_bytes(), report.name)
+    if report:
+        return measured.read(report.read_bytes(), report.name)
+    return measured.kept(folder / measured.file(target))

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from builder.deploy.measured import Measured
     from builder.deploy.settings import Deployment
+    from builder.report.measured import Measured
     from builder.repository.manifest import Manifest
     from builder.spec.target import Target
 

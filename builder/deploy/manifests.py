@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from builder.deploy.context import Object
     from builder.deploy.lanes import Pods
-    from builder.deploy.measured import Measured
     from builder.deploy.settings import Deployment
+    from builder.report.measured import Measured
     from builder.repository.manifest import Manifest
     from builder.spec.target import Target
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from builder.deploy.lanes import Pods
-    from builder.deploy.measured import Measured
     from builder.deploy.settings import Deployment
+    from builder.report.measured import Measured
 
 UNMEASURED = 15.0
 """Seconds that a model takes to load where no report tells: MiniLM on two cores takes five."""

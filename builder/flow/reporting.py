@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from builder.files import write_atomically
 from builder.flow.assemble import lineage
+from builder.report import measured
 from builder.report.contents import BuildReport, ModelReport, VersionReport
 from builder.validation.verdict import Finding, Verdict
 
@@ -53,7 +54,11 @@ def _touched(context: Context, outcome: Outcome) -> frozenset[str] | None:
 
 
 def leave(context: Context, said: BuildReport) -> list[str]:
-    """Writes the page and the JUnit file beside the repository; gives their names."""
+    """Writes the page and the JUnit file beside the repository, and what was measured.
+
+    Returns:
+        the names of those that are for people and for CI.
+    """
     from builder.report.html import page
     from builder.report.junit import junit
 
@@ -61,6 +66,9 @@ def leave(context: Context, said: BuildReport) -> list[str]:
     written = {f"{name}.report.html": page(said), f"{name}.junit.xml": junit(said)}
     for file, text in written.items():
         write_atomically(folder / file, text.encode(), durable=False)
+    if (now := measured.of(said)).loads:
+        place = folder / measured.file(name)
+        write_atomically(place, now.over(measured.kept(place)).encode(), durable=False)
     return [f"{folder.name}/{file}" for file in written]
 
 

@@ -6,8 +6,8 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 
 from builder.deploy import manifests
-from builder.deploy.measured import Measured
 from builder.deploy.settings import Deployment
+from builder.report.measured import Measured
 from builder.repository.manifest import Manifest, ModelEntry, VersionEntry
 from builder.spec.target import Target
 

@@ -103,6 +103,17 @@ def test_a_report_shortens_the_budget(project, run):
     assert told["pods"][0]["startup"].startswith("60 s (2.0 s measured for 2 models, times 4")
 
 
+def test_what_builds_measured_is_taken_unless_a_report_is_named(project, run):
+    measured = {"loads": {"minilm": 1.0, "resnet50": 0.5}, "memory": 3 << 30, "manifest": None}
+    (project / "repository" / "cpu.measured.json").write_text(json.dumps(measured))
+    told = json.loads(run("--json").stdout)
+    assert told["pods"][0]["startup"].startswith("60 s (1.5 s measured for 2 models, times 4")
+    report = project / "report.json"
+    report.write_text(json.dumps({**measured, "loads": {"minilm": 1.0, "resnet50": 100.0}}))
+    told = json.loads(run(f"--report={report}", "--json").stdout)
+    assert "101.0 s measured for 2 models" in told["pods"][0]["startup"]
+
+
 def test_a_mistake_in_the_settings_has_its_line(project, run):
     (project / "deploy.yaml").write_text(SETTINGS + "replicas: {min: none}\n")
     done = run(check=2)

@@ -4,9 +4,9 @@ import pytest
 import yaml
 
 from builder.deploy import manifests
-from builder.deploy.measured import Measured
 from builder.deploy.settings import Deployment
 from builder.errors import InputError, SeveralError
+from builder.report.measured import Measured
 from builder.spec.document import Document, parse
 from tests.deploy.made import KEY, context, objects, release
 

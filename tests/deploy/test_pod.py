@@ -2,7 +2,7 @@
 
 import pytest
 
-from builder.deploy.measured import Measured
+from builder.report.measured import Measured
 from tests.deploy.made import GPU, KEY, pod, release
 
 FULL = {

@@ -4,9 +4,10 @@ import json
 
 import pytest
 
-from builder.deploy import lanes, measured, sizing
-from builder.deploy.measured import Measured
+from builder.deploy import lanes, sizing
 from builder.errors import InputError
+from builder.report import measured
+from builder.report.measured import Measured
 from tests.deploy.made import TWO, context, release
 
 REPORT = {
@@ -44,6 +45,17 @@ def test_a_report_tells_loads_and_memory():
 def test_something_else_is_no_report(text):
     with pytest.raises(InputError, match="not a report"):
         measured.read(text, "report.json")
+
+
+def test_figures_are_kept_of_what_was_not_measured_again(tmp_path):
+    place = tmp_path / measured.file("cpu")
+    assert measured.kept(place) == Measured()
+    place.write_bytes(Measured({"a": 1.0, "b": 2.0}, 500, "sha256:1").encode())
+    now = Measured({"b": 3.0, "c": 4.0}, None, "sha256:2").over(measured.kept(place))
+    assert now == Measured({"a": 1.0, "b": 3.0, "c": 4.0}, 500, "sha256:2")
+    assert measured.read(now.encode(), "cpu.measured.json") == now
+    place.write_text("torn {")
+    assert measured.kept(place) == Measured()
 
 
 def test_the_budget_is_what_was_measured_with_a_margin_and_a_cold_read():

@@ -89,6 +89,9 @@ def test_a_build_is_proven_once(project):
     suites = ET.parse(project / "repository/cpu.junit.xml").getroot()
     assert int(suites.get("tests")) == len(verdict["checks"])
     assert "<html" in (project / "repository/cpu.report.html").read_text()
+    measured = json.loads((project / "repository/cpu.measured.json").read_text())
+    assert measured["loads"].keys() == {"echo"}
+    assert measured["manifest"].startswith("sha256:")
     code, out, err = run(project, "build")
     assert "up to date" in out
     assert "live server" not in err
