@@ -12,22 +12,21 @@ import re
 import secrets
 import socket
 import subprocess
-from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
 
 from builder.errors import BuilderError, InputError, MissingError, WorkFailedError
-from builder.servers import causes, folders, isolation, options, owner, version
+from builder.servers import causes, folders, inside, isolation, options, owner, version
 from builder.servers import log as logs
 from builder.servers import ports as port_numbers
 from builder.servers.endings import MEMORY, ending
 from builder.servers.endpoint import Endpoint, RefusedError, UnreachableError
-from builder.servers.engine import NOT_SHARED, trouble
 from builder.servers.guard import Guard
 from builder.servers.isolation import REPOSITORIES, Wanted
 from builder.servers.launch import Launch
 from builder.servers.output import Output
 from builder.servers.started import StartedServer
+from builder.servers.trouble import NOT_SHARED, trouble
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,14 +44,8 @@ ANYWHERE = "0.0.0.0"  # noqa: S104 - inside; outside, the engine publishes it wh
 ABSENT = ("no such container", "no container with", "no such object")
 SETTLING = 2.0
 """Seconds that the engine's programs may take to notice that a container has ended."""
-PSS = re.compile(r"^Pss_(?P<kind>Anon|File|Shmem):\s+(?P<kb>\d+) kB", re.MULTILINE)
 NO_CUDA = re.compile(r"Unable to allocate pinned system memory[^:\n]*: (?P<why>[^\"\n]+)")
 """What a server says that was not told to do without."""
-VOLATILE = "/dev/shm /tmp"  # noqa: S108 - the container's, and memory both
-USED = re.compile(r"^(?:tmpfs|shm)\s+\d+\s+(\d+)\s", re.MULTILINE)
-KILLS = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control")
-"""Where a control group, of the second version and the first, says what was killed in it."""
-KILLED_SO_FAR = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
 KILLED = 137
 
 
@@ -137,22 +130,18 @@ class ContainerServer(StartedServer):
         return super().log()
 
     def memory(self) -> int:
-        """See `Server`; asked inside, since its processes may be another machine's.
-
-        What lies in /dev/shm and /tmp is memory as well, whether a process still has it or not.
-        """
+        """See `Server`; asked inside, since its processes may be another machine's."""
         if not self._runs:
             return 0
-        asked = f"cat /proc/[0-9]*/smaps_rollup; df -kP {VOLATILE}"
-        return _held(self.engine.inside(self.container, asked))
+        return inside.held(self.engine.inside(self.container, inside.HELD))
 
     def shortage(self) -> str | None:
         """See `Server`: processes that its kernel has killed, for want of memory."""
         limit = self._limits.memory
         if not limit or not self._runs:
             return None
-        told = self.engine.inside(self.container, f"cat {' '.join(KILLS)}")
-        killed = sum(map(int, KILLED_SO_FAR.findall(told)))
+        told = self.engine.inside(self.container, inside.KILLS)
+        killed = inside.killed(told)
         before, self._killed = self._killed, killed
         if killed <= before:
             return None
@@ -370,15 +359,6 @@ class ContainerServer(StartedServer):
             for output in (self._output, self._removal):
                 if output is not None:
                     output.close()
-
-
-def _held(told: str) -> int:
-    """Bytes, out of what processes and the memory's own file systems say."""
-    sizes = Counter[str]()
-    for found in PSS.finditer(told):
-        sizes[found["kind"]] += int(found["kb"])
-    volatile = sum(map(int, USED.findall(told)))
-    return (sizes["Anon"] + sizes["File"] + max(sizes["Shmem"], volatile)) << 10
 
 
 def _shown(size: int | None) -> str:

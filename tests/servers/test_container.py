@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -257,7 +258,10 @@ def test_a_gpu_that_the_container_has_and_its_server_cannot_use_is_missing(
     if list(Path("/dev").glob("nvidia[0-9]*")):
         pytest.skip("there is one")
     # an engine that is asked for one, and gives none without a word
-    monkeypatch.setattr(isolation, "_gpus", lambda *_: [])
+    real = isolation.arguments
+    monkeypatch.setattr(
+        isolation, "arguments", lambda kind, wanted: real(kind, replace(wanted, gpu=False))
+    )
     with (
         pytest.raises(MissingError, match="a GPU that its server cannot use") as caught,
         server(podman, image, repository, gpu=True),

@@ -6,10 +6,11 @@ import pytest
 
 from builder.errors import InputError, MissingError, WorkFailedError
 from builder.servers import engine as engines
-from builder.servers import isolation
-from builder.servers.engine import Done, digest, find, trouble
+from builder.servers import inside, isolation
+from builder.servers.engine import Done, digest, find
 from builder.servers.isolation import NOBODY, ROOT, Wanted
 from builder.servers.owner import Owner
+from builder.servers.trouble import trouble
 from builder.spec.target import Container
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
@@ -324,3 +325,36 @@ def test_a_label_says_whose_a_container_is():
     assert Owner.read(me.label) == me
     assert Owner.read("") is None
     assert Owner.read("a/b/c/d") is None
+
+
+TOLD = """\
+Rss:               51200 kB
+Pss:               40000 kB
+Pss_Anon:          30000 kB
+Pss_File:           8000 kB
+Pss_Shmem:          2000 kB
+Pss:                9000 kB
+Pss_Anon:           6000 kB
+Pss_File:           2000 kB
+Pss_Shmem:          1000 kB
+Filesystem     1024-blocks  Used Available Capacity Mounted on
+shm                1000000 {shm}    999000       1% /dev/shm
+tmpfs             16000000  4000  15996000       1% /tmp
+"""
+
+
+@pytest.mark.parametrize(("shm", "kilobytes"), [(1000, 51000), (0, 50000)])
+def test_a_container_holds_what_its_processes_do_and_what_lies_in_its_memory(shm, kilobytes):
+    assert inside.held(TOLD.format(shm=shm)) == kilobytes << 10
+
+
+@pytest.mark.parametrize(
+    ("told", "killed"),
+    [
+        ("low 0\nhigh 0\nmax 31\noom 2\noom_kill 2\noom_group_kill 0\n", 2),
+        ("oom_kill_disable 0\nunder_oom 0\noom_kill 1\n", 1),
+        ("", 0),
+    ],
+)
+def test_what_the_kernel_killed_is_read_of_both_kinds_of_control_groups(told, killed):
+    assert inside.killed(told) == killed
