@@ -20,12 +20,14 @@ class Needs:
         memory: bytes that it may come to hold.
         gpus: devices to itself.
         capability: compute capability that the device must have, `9.0`; None where any will do.
+        image: of the container that it runs in; None for this machine's own Python.
     """
 
     cpus: int = 1
     memory: int = 0
     gpus: int = 0
     capability: str | None = None
+    image: str | None = None
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,9 @@ INT8 = "qdq"
 
 WHERE = "pyproject.toml [tool.triton-builder.targets]"
 
+TENSORRT_IMAGE = "nvcr.io/nvidia/tensorrt"
+"""NVIDIA's image of TensorRT, by the month as Triton's."""
+
 AMPERE = 8
 """The oldest compute capability, before the point, whose GPUs share a hardware-compatible plan."""
 
@@ -66,7 +69,7 @@ def plan(draft: Draft, spec: ModelSpec, version: str, graph: str) -> tuple[str, 
             "capability": capability,
             "file": capability_file(capability),
             "tensorrt": found,
-            **to_json(target.tensorrt),
+            **{k: v for k, v in to_json(target.tensorrt).items() if k != "builder_image"},
         }
         action = Action(
             id=f"tensorrt {spec.name} {version} cc {capability}",
@@ -74,10 +77,21 @@ def plan(draft: Draft, spec: ModelSpec, version: str, graph: str) -> tuple[str, 
             params={"workspace": None, **params},
             inputs=inputs,
             tools={**draft.toolchain.of("tensorrt"), "tensorrt": found},
-            needs=replace(needs("tensorrt", spec.build.memory), gpus=1, capability=capability),
+            needs=replace(
+                needs("tensorrt", spec.build.memory),
+                gpus=1,
+                capability=capability,
+                image=builder_image(target),
+            ),
         )
         made.append(draft.add(action))
     return tuple(made)
+
+
+def builder_image(target: Target) -> str | None:
+    """The image that plans are built in; None where this machine's own TensorRT builds them."""
+    chosen = target.tensorrt.builder_image
+    return f"{TENSORRT_IMAGE}:{target.triton}-py3" if chosen is True else chosen or None
 
 
 def capability_file(capability: str) -> str:

@@ -77,7 +77,7 @@ def arguments(kind: Kind, wanted: Wanted) -> list[str]:
         "--security-opt=no-new-privileges",
         "--log-driver=json-file",  # one that can be read, whatever the engine's own default
         *(_PODMAN if kind == "podman" else ()),
-        *(_gpus(kind, limits.gpus or "all") if wanted.gpu else ()),
+        *(gpus(kind, limits.gpus or "all") if wanted.gpu else ()),
         wanted.image,
         *wanted.command,
     ]
@@ -122,12 +122,13 @@ def _mounts(wanted: Wanted) -> list[str]:
     ]
 
 
-def _gpus(kind: Kind, gpus: str) -> list[str]:
+def gpus(kind: Kind, wanted: str) -> list[str]:
+    """Options that give a container GPUs: `all`, or numbers or UUIDs with commas between."""
     if kind == "podman":
-        return [f"--device=nvidia.com/gpu={gpu}" for gpu in gpus.split(",")]
-    if gpus == "all":
+        return [f"--device=nvidia.com/gpu={gpu}" for gpu in wanted.split(",")]
+    if wanted == "all":
         return ["--gpus=all"]
-    return [f'--gpus="device={gpus}"']  # quoted: it is CSV
+    return [f'--gpus="device={wanted}"']  # quoted: it is CSV
 
 
 def _host(address: str) -> str:

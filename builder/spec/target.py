@@ -10,6 +10,9 @@ from builder.spec.model import Name
 from builder.spec.size import Size
 from builder.spec.tensor import Frozen
 
+ImageName = Annotated[str, Field(min_length=1, pattern=r"^[^\s-]\S*$")]
+"""With tag or digest."""
+
 Format = Literal["onnx", "tensorrt", "python", "vllm"]
 
 
@@ -36,11 +39,14 @@ class Plans(_Kebab):
         workspace: most bytes of GPU memory that a layer may use while it works.
         version_compatible: whether later versions of TensorRT may load them.
         hardware_compatible: whether all GPUs from Ampere on may: one plan then does for all.
+        builder_image: the image whose TensorRT builds them; True for NVIDIA's of the release. In no
+            key: whichever TensorRT it has, it must be the release's.
     """
 
     workspace: Size | None = None
     version_compatible: bool = False
     hardware_compatible: bool = False
+    builder_image: bool | ImageName = False
 
     @model_validator(mode="before")
     @classmethod
@@ -87,7 +93,7 @@ class Target(_Kebab):
     device: Literal["cpu", "gpu"]
     server: Literal["embedded", "container", "remote"] = "embedded"
     url: str | None = None
-    image: Annotated[str, Field(min_length=1, pattern=r"^[^\s-]\S*$")] | None = None
+    image: ImageName | None = None
     container: Container = Container()
     formats: Annotated[tuple[Format, ...], Field(min_length=1)] = ("onnx", "python")
     compute_capabilities: tuple[Annotated[str, Field(pattern=r"^\d+\.\d$")], ...] = ()

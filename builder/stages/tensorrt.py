@@ -109,5 +109,8 @@ def _same(found: str, wanted: str) -> None:
 def _way(wanted: str) -> str:
     """How to come by a TensorRT: NVIDIA's images of one month have one."""
     months = [release.name for release in table().values() if release.tensorrt == wanted]
-    inside = f", or build inside {IMAGE}:{months[-1]}-py3 (docs/gpu.md)" if months else ""
+    inside = ""
+    if months:
+        image = f"{IMAGE}:{months[-1]}-py3"
+        inside = f", or set tensorrt.builder-image for the target: {image} has it (docs/gpu.md)"
     return f"pip install 'tensorrt=={'.'.join(wanted.split('.')[:3])}'{inside}"

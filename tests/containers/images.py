@@ -8,6 +8,8 @@ container file that ships.
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
+import importlib.util
 import shutil
 import subprocess
 import sys
@@ -48,6 +50,16 @@ WORKDIR /opt/tritonserver
 """Where things are in NVIDIA's image; its Python too has its packages among the system's own."""
 
 
+RTX = """\
+ARG BASE
+FROM $BASE
+ARG PACKAGES=/usr/local/lib/python3.11/dist-packages
+COPY --from=tensorrt_rtx . $PACKAGES/tensorrt_rtx
+COPY --from=tensorrt_rtx_bindings . $PACKAGES/tensorrt_rtx_bindings
+COPY --from=tensorrt_rtx_libs . $PACKAGES/tensorrt_rtx_libs
+"""
+
+
 def debian(engine: Engine) -> str:
     """A Debian with Python and nothing else; made in a minute where there is none yet."""
     image = f"{REPOSITORY}/debian:{SUITE}-{_digest([' '.join(INCLUDE).encode()])}"
@@ -74,6 +86,20 @@ def tritonserver(engine: Engine, installation: Installation) -> str:
     image = f"{REPOSITORY}/tritonserver:{installation.release}-{_digest([base.encode(), *sources])}"
     contexts = {"installation": installation.root, "backends": BACKENDS}
     return _built(engine, image, TRITON, base, contexts)
+
+
+def tensorrt_rtx(engine: Engine) -> str:
+    """A Debian whose Python has TensorRT-RTX, where NVIDIA's image has TensorRT; no GPU."""
+    found = importlib.util.find_spec("tensorrt_rtx")
+    if found is None or found.origin is None or sys.version_info[:2] != PYTHON:
+        pytest.skip("TensorRT-RTX is not installed here, for Debian 12's Python")
+    packages = Path(found.origin).parents[1]
+    version = importlib.metadata.version("tensorrt_rtx")
+    base = debian(engine)
+    sources = [base.encode(), version.encode(), RTX.encode()]
+    image = f"{REPOSITORY}/tensorrt-rtx:{version}-{_digest(sources)}"
+    names = ("tensorrt_rtx", "tensorrt_rtx_bindings", "tensorrt_rtx_libs")
+    return _built(engine, image, RTX, base, {name: packages / name for name in names})
 
 
 def puller(engine: Engine) -> str:

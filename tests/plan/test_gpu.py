@@ -171,6 +171,25 @@ def test_options_of_plans_are_in_their_keys_alone(tmp_path, options):
     assert {id_ for id_ in plain if plain[id_] != changed[id_]} == {"tensorrt linear 1.0 cc 8.0"}
 
 
+@pytest.mark.parametrize(
+    ("chosen", "image"),
+    [
+        (False, None),
+        (True, "nvcr.io/nvidia/tensorrt:24.10-py3"),
+        ("registry.example/tensorrt:mine", "registry.example/tensorrt:mine"),
+    ],
+)
+def test_plans_are_built_in_the_image_that_the_target_names_and_their_keys_do_not_hold_it(
+    tmp_path, chosen, image
+):
+    model(tmp_path)
+    plain = drawn(tmp_path, gpu("8.0"))
+    found = drawn(tmp_path, gpu("8.0", tensorrt=Plans(builder_image=chosen)))
+    assert found.actions["tensorrt linear 1.0 cc 8.0"].needs.image == image
+    assert {a.needs.image for a in found.actions.values() if a.stage != "tensorrt"} == {None}
+    assert keyless(found) == keyless(plain)
+
+
 def test_the_config_names_a_file_for_each_capability_and_every_profile(tmp_path):
     model(tmp_path, spec=THREE)
     params = drawn(tmp_path, gpu("8.0", "9.0")).actions["config linear"].params
