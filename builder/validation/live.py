@@ -6,6 +6,7 @@ after the other, so that the very first request to each can be watched.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
 import time
@@ -138,7 +139,8 @@ class _Asking:
     def load(self, subject: Subject) -> list[list[Finding]]:
         """Loads a model; per version, whether it was ready in time and quick from the start."""
         if self._held is None:
-            self._client.await_unloaded(IDENTITY)
+            with contextlib.suppress(RefusedError):  # it is about a figure; loads will tell
+                self._client.await_unloaded(IDENTITY)
             self._held = Held.by(self._server)
         before = self._held
         line = f"{subject.name}: still loading after {SLOW_LOAD:.0f} s"
@@ -171,8 +173,9 @@ class _Asking:
         mine = [s for s in subjects if control.loads and s.name not in control.served]
         for subject in mine:
             if subject.ensemble:  # which holds nothing but its members
-                self._client.unload(subject.name)
-                self._client.await_unloaded(subject.name)
+                with contextlib.suppress(RefusedError):  # as it does where it never loaded
+                    self._client.unload(subject.name)
+                    self._client.await_unloaded(subject.name)
         for subject in mine:
             if subject.ensemble or subject.name not in self._added:
                 continue

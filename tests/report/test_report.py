@@ -14,7 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from builder.report.contents import BuildReport, ModelReport, VersionReport, cosine, size
+from builder.report.contents import (
+    NOTHING,
+    BuildReport,
+    ModelReport,
+    VersionReport,
+    cosine,
+    held,
+    size,
+)
 from builder.report.html import page
 from builder.report.junit import junit
 from builder.report.plots import Scale
@@ -209,3 +217,45 @@ def test_a_scale_spans_whole_powers_of_ten():
 def test_a_report_is_a_value():
     with pytest.raises(dataclasses.FrozenInstanceError):
         report().target = "gpu"
+
+
+# memory, and what to do
+
+
+def of_one(**changed) -> BuildReport:
+    """A report on one model with two versions, whose load has one figure."""
+    finding = failed("ready", "no GPU", expected="a GPU", found="none", fix="give it <one>")
+    versions = tuple(
+        VersionReport(
+            f"{n}.0", n, verdict=Verdict("m", f"{n}.0", n, "a server", (finding,), **changed)
+        )
+        for n in (1, 2)
+    )
+    return BuildReport("gpu", "24.10", (ModelReport("m", versions),))
+
+
+@pytest.mark.parametrize(
+    ("memory", "said"),
+    [
+        ({"host_mb": 411.6}, "412 MB"),
+        ({"host_mb": 2616.0, "gpu_mb": 812.3}, "2.6 GB, GPU 812 MB"),
+        ({"gpu_mb": 1200.0}, "GPU 1.2 GB"),
+        ({"host_mb": -0.4}, "0 B"),
+        ({}, NOTHING),
+    ],
+)
+def test_what_a_load_has_added_is_said_in_bytes(memory, said):
+    assert held(memory) == said
+
+
+def test_what_a_load_has_added_stands_once_a_model():
+    text = page(of_one(memory={"host_mb": 411.6, "gpu_mb": 812.3}))
+    assert text.count('<td class="n">412 MB, GPU 812 MB</td>') == 1
+
+
+def test_what_to_do_about_a_failure_is_in_every_form():
+    made = of_one()
+    assert "  fix:      give it <one>" in lines(made)
+    assert "give it &lt;one&gt;" in page(made)
+    assert "fix: give it <one>" in parsed(made).find(".//failure").text
+    assert made.as_json()["models"][0]["versions"][0]["verdict"]["findings"][0]["fix"]
