@@ -140,7 +140,7 @@ class Follower:
         if position is None:
             raise MissingError("the release store does not answer", fix="see what is said above")
         if not self._keeper.up:
-            raise MissingError(
+            raise self._keeper.trouble or MissingError(
                 "Triton does not answer",
                 where=self._triton.endpoint.address,
                 fix="start it in explicit mode on this folder, or say where it is: --http",

@@ -45,6 +45,7 @@ class Keeper:
         seen: when it did, on the monotonic clock.
         doubt: models that the server may have otherwise than DIR has them.
         wrong: what was found wrong last, by model.
+        trouble: why the server cannot be told to load, where it answers.
     """
 
     def __init__(  # noqa: PLR0913 - all by name
@@ -69,6 +70,7 @@ class Keeper:
         self.seen = time.monotonic()
         self.doubt: set[str] = set()
         self.wrong: Mapping[str, str] = {}
+        self.trouble: MissingError | None = None
 
     def down(self, error: object) -> None:
         """The server does not answer; when it does again, it may be another one."""
@@ -125,6 +127,7 @@ class Keeper:
 
     def _reached(self) -> Mapping[str, Mapping[int, str]] | None:
         """The server's index; None where it does not answer, or cannot be told to load."""
+        self.trouble = None
         try:
             index = self._triton.index()
             if not self.up:
@@ -136,6 +139,7 @@ class Keeper:
             return None
         except MissingError as e:
             self._tell.failed("server", e)
+            self.trouble = e
             return None
         return index
 

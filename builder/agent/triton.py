@@ -13,7 +13,14 @@ import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from builder.errors import MissingError
-from builder.servers.endpoint import Endpoint, RefusedError, UnreachableError
+from builder.servers.endpoint import (
+    CONTROL,
+    CONTROL_KEY,
+    Access,
+    Endpoint,
+    RefusedError,
+    UnreachableError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,8 +44,12 @@ NOBODY = "triton-builder.nobody"
 """A name that no model has."""
 NOT_EXPLICIT = "explicit model load / unload is not allowed"
 """What a server of another mode says."""
+RESTRICTED = "is restricted, expecting header"
+"""What one says that asks for a key."""
 
 SERVICE = "inference.GRPCInferenceService"
+GRPC_PREFIX = "triton-grpc-protocol-"
+"""Before the name of a header that a server asks for, where it comes by gRPC."""
 STATUSES: Mapping[str, int] = {"INVALID_ARGUMENT": 400, "NOT_FOUND": 404, "UNAVAILABLE": 503}
 """The HTTP status that says about the same as a gRPC code; 500 for others."""
 
@@ -53,14 +64,16 @@ class Triton:
     Args:
         http: its HTTP address, `host:port`.
         grpc: its gRPC address; None to load over HTTP as well.
+        control: the key that it asks for of whoever loads and unloads, if it does.
 
     Raises:
         MissingError: gRPC is asked for, and grpcio is not installed.
     """
 
-    def __init__(self, http: str, grpc: str | None) -> None:
-        self.endpoint = Endpoint(http)
+    def __init__(self, http: str, grpc: str | None, control: str | None = None) -> None:
+        self.endpoint = Endpoint(http, Access(control=control))
         self._grpc = grpc
+        self._key = control
         if grpc:
             _library()
 
@@ -82,8 +95,16 @@ class Triton:
         return True
 
     def index(self) -> Mapping[str, Mapping[int, str]]:
-        """The state of every version that it has had to do with: model → number → READY."""
-        body, _ = self.endpoint.call("POST", "/v2/repository/index", timeout=PROMPT)
+        """The state of every version that it has had to do with: model → number → READY.
+
+        Raises:
+            MissingError: the server asks for a key that we have not.
+        """
+        try:
+            body, _ = self.endpoint.call("POST", "/v2/repository/index", timeout=PROMPT)
+        except RefusedError as e:
+            self._asks_for_a_key(e)
+            raise
         found: dict[str, dict[int, str]] = {}
         for entry in json.loads(body):
             if entry.get("version"):
@@ -133,8 +154,8 @@ class Triton:
         """Sees that models can be loaded.
 
         Raises:
-            MissingError: the server is not in explicit mode; or its gRPC port does not answer,
-                though its HTTP port does.
+            MissingError: the server is not in explicit mode, asks for a key that we have not, or
+                its gRPC port does not answer, though its HTTP port does.
         """
         try:
             self.unload(NOBODY)
@@ -146,6 +167,7 @@ class Triton:
                     found=e.message,
                     fix="start it with --model-control-mode=explicit --load-model=*",
                 ) from e
+            self._asks_for_a_key(e)
         except UnreachableError as e:
             if self._grpc is None or not self.live():
                 raise
@@ -157,13 +179,25 @@ class Triton:
                 "HTTP, where a load holds up an eighth of the server's HTTP clients",
             ) from e
 
+    def _asks_for_a_key(self, refusal: RefusedError) -> None:
+        if RESTRICTED in refusal.message:
+            raise MissingError(
+                "the server asks for a key of whoever loads models",
+                where=self.endpoint.address,
+                found=f"{CONTROL_KEY} is {'another one' if self._key else 'not set'}",
+                expected=f"the value of `{CONTROL}` in its --grpc-restricted-protocol and "
+                "--http-restricted-api",
+                fix=f"set {CONTROL_KEY} to it",
+            ) from refusal
+
     def _control(self, verb: str, model: str, within: float) -> None:
         try:
             if self._grpc is None:
                 path = f"/v2/repository/models/{model}/{verb.lower()}"
                 self.endpoint.call("POST", path, timeout=within)
             else:
-                _call(self._grpc, f"RepositoryModel{verb}", _named(model), within)
+                key = [(f"{GRPC_PREFIX}{CONTROL}", self._key)] if self._key else []
+                _call(self._grpc, f"RepositoryModel{verb}", _named(model), within, key)
         except UnreachableError as e:
             if not isinstance(e.__cause__, TimeoutError):
                 raise
@@ -175,6 +209,11 @@ class Triton:
         if self.live():
             raise HangingError(f"no end of it after {within:g} s") from error
         raise UnreachableError(f"no answer in {within:g} s") from error
+
+
+def _refuses(said: str) -> bool:
+    """Whether a server that calls itself unavailable means that it will not."""
+    return said.startswith(NOT_EXPLICIT) or RESTRICTED in said
 
 
 def _library() -> Any:
@@ -195,7 +234,9 @@ def _named(model: str) -> bytes:
     return b"\x12" + bytes([low | 0x80, high] if high else [low]) + name
 
 
-def _call(address: str, verb: str, message: bytes, within: float) -> None:
+def _call(
+    address: str, verb: str, message: bytes, within: float, metadata: list[tuple[str, str]]
+) -> None:
     """One call, on a connection of its own: one that failed is not tried again for a while.
 
     Raises:
@@ -207,11 +248,11 @@ def _call(address: str, verb: str, message: bytes, within: float) -> None:
     options = [("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
     with grpc.insecure_channel(address, options) as channel:
         try:
-            channel.unary_unary(f"/{SERVICE}/{verb}")(message, timeout=within)
+            channel.unary_unary(f"/{SERVICE}/{verb}")(message, timeout=within, metadata=metadata)
         except grpc.RpcError as e:
             code, said = e.code(), e.details() or ""
             if code is grpc.StatusCode.DEADLINE_EXCEEDED:
                 raise TimeoutError(said) from e
-            if code is grpc.StatusCode.UNAVAILABLE and not said.startswith(NOT_EXPLICIT):
+            if code is grpc.StatusCode.UNAVAILABLE and not _refuses(said):
                 raise UnreachableError(f"{address}: {said}") from e
             raise RefusedError(STATUSES.get(code.name, 500), said) from e

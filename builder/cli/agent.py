@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import ExitStack
 from pathlib import Path
@@ -84,7 +85,10 @@ def command(  # noqa: PLR0913 - the command's options
     once: bool,
     as_json: bool,
 ) -> None:
-    """Follow CHANNEL: bring DIR, and the Triton that serves it, from release to release."""
+    """Follow CHANNEL: bring DIR, and the Triton that serves it, from release to release.
+
+    $TRITON_BUILDER_CONTROL_KEY is the key that the server asks for of whoever loads models, if any.
+    """
     from builder.agent import web
     from builder.agent.follow import Follower, Options
     from builder.agent.home import Home
@@ -93,6 +97,7 @@ def command(  # noqa: PLR0913 - the command's options
     from builder.agent.source import ASKING, StoreSource
     from builder.agent.tell import Teller
     from builder.agent.triton import Triton
+    from builder.servers.endpoint import CONTROL_KEY
 
     tell = Teller(Log(as_json=as_json), Metrics(), load_timeout)
     source = StoreSource(
@@ -105,7 +110,7 @@ def command(  # noqa: PLR0913 - the command's options
         check=trust.check if trust else None,
         say=tell.say,
     )
-    triton, home = Triton(http, grpc or None), Home(folder)
+    triton, home = Triton(http, grpc or None, os.environ.get(CONTROL_KEY)), Home(folder)
     how = Options(interval, prove_every, load_timeout, answer_timeout, rehearse)
     interrupts.end_within(PATIENCE)
     with ExitStack() as stack:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import sys
 import time
@@ -21,7 +22,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder.errors import WorkFailedError
-from builder.servers.endpoint import Endpoint, RefusedError, UnreachableError
+from builder.servers.endpoint import (
+    CONTROL_KEY,
+    Access,
+    Endpoint,
+    RefusedError,
+    UnreachableError,
+)
 from builder.triton import probe as probes
 
 if TYPE_CHECKING:
@@ -144,7 +151,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--within", type=float, default=WITHIN)
     options = parser.parse_args(arguments)
     ask = {"started": started, "alive": alive}[options.question]
-    complaints = ask(Endpoint(options.address), options.tree, options.within)
+    server = Endpoint(options.address, Access(control=os.environ.get(CONTROL_KEY)))
+    complaints = ask(server, options.tree, options.within)
     for complaint in complaints:
         print(complaint)
     return 1 if complaints else 0

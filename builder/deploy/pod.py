@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from builder.deploy import bundle, sizing
 from builder.deploy.context import selector
 from builder.deploy.quantities import cores, size
+from builder.servers.endpoint import CONTROL, CONTROL_KEY
 
 if TYPE_CHECKING:
     from builder.deploy.context import Context, Object
@@ -26,6 +27,9 @@ KEYS, KEY = "/etc/triton-builder", "release.pem"
 HTTP, GRPC, METRICS, AGENT = 8000, 8001, 8002, 8080
 USER = 1000
 """`triton-server` in NVIDIA's images."""
+
+RESTRICTED = "model-repository,logging,trace"
+"""What of Triton's interfaces is for who runs it alone, where a `control-secret` is named."""
 
 PERIOD, PATIENCE = 5, 15
 """Seconds between questions to a pod that starts, and how long one may take to be answered."""
@@ -109,7 +113,7 @@ def _agent(context: Context, pods: Pods) -> Object:
         "name": "agent",
         "image": context.pull_image,
         "args": arguments,
-        **_store_access(context),
+        **_agents_own(context),
         "ports": [{"name": "agent", "containerPort": AGENT}],
         "livenessProbe": {
             "httpGet": {"path": "/healthz", "port": "agent"},
@@ -144,6 +148,20 @@ def _store_access(context: Context) -> Object:
     return found
 
 
+def _agents_own(context: Context) -> Object:
+    """The environment of the agent."""
+    found = _store_access(context)
+    env = [*found.get("env", []), *_control_key(context)]
+    return found | ({"env": env} if env else {})
+
+
+def _control_key(context: Context) -> list[Object]:
+    """What those know who may load and unload: also the probes, which ask what is loaded."""
+    name = context.settings.control_secret
+    reference = {"secretKeyRef": {"name": name, "key": "key"}}
+    return [{"name": CONTROL_KEY, "valueFrom": reference}] if name else []
+
+
 def _pull_mounts(context: Context) -> list[Object]:
     mounts: list[Object] = [{"name": "models", "mountPath": MODELS}]
     if context.settings.node_cache:
@@ -162,7 +180,7 @@ def _triton(context: Context, pods: Pods) -> Object:
         "image": context.image,
         # no command: NVIDIA's images set CUDA up in their entry point, and then run this
         "args": ["tritonserver", *_options(context)],
-        "env": [{"name": "HOME", "value": "/tmp"}],  # noqa: S108 - a volume's
+        "env": [{"name": "HOME", "value": "/tmp"}, *_control_key(context)],  # noqa: S108 - a volume's
         "ports": [
             {"name": "http", "containerPort": HTTP},
             {"name": "grpc", "containerPort": GRPC},
@@ -218,6 +236,9 @@ def _options(context: Context) -> list[str]:
         f"--exit-timeout-secs={finish}",
         "--backend-config=python,stub-timeout-seconds=120",
     ]
+    if context.settings.control_secret:
+        kept = f"{RESTRICTED}:{CONTROL}=$({CONTROL_KEY})"  # which the kubelet puts in
+        options += [f"--http-restricted-api={kept}", f"--grpc-restricted-protocol={kept}"]
     if context.target.device == "cpu":
         options += ["--allow-gpu-metrics=false", "--pinned-memory-pool-byte-size=0"]
     return options

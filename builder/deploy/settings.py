@@ -123,6 +123,8 @@ class Deployment(_Kebab):
         store: where releases are.
         channel: follow this; the manifest's own release, for ever, by default.
         agent: bring running pods to what the channel names, too.
+        control_secret: a Secret whose entry `key` whoever loads and unloads models must know:
+            the agent does, other clients of the pods do not.
         verify_key: a file with the public key that releases must be signed with.
         credentials: a Secret whose entries become the environment of what talks to the store.
         environment: likewise, what is no secret: AWS_REGION, AWS_ENDPOINT_URL.
@@ -142,6 +144,7 @@ class Deployment(_Kebab):
     store: str | None = None
     channel: str | None = None
     agent: bool = False
+    control_secret: Label | None = None
     verify_key: str | None = None
     credentials: Label | None = None
     environment: dict[
@@ -161,4 +164,6 @@ class Deployment(_Kebab):
     def _consistent(self) -> Deployment:
         if self.agent and not self.channel:
             raise ValueError("an agent without a channel to follow; expected channel: its name")
+        if self.control_secret and not self.agent:
+            raise ValueError("a control-secret without an agent: nobody can load models then")
         return self

@@ -23,6 +23,13 @@ PATIENCE = 60.0
 """Seconds for an answer, where the caller does not say."""
 
 
+CONTROL = "triton-builder-control"
+"""The header that a server may ask for of whoever loads and unloads: Triton's restricted APIs."""
+
+CONTROL_KEY = "TRITON_BUILDER_CONTROL_KEY"
+"""The variable that such a header's value is in."""
+
+
 class UnreachableError(Exception):
     """Nobody answers there, or the connection broke before all of the answer had come."""
 
@@ -50,10 +57,18 @@ class Access:
         tls: whether its ports speak TLS; the certificates that count are the system's, or those
             of $SSL_CERT_FILE.
         token: sent with every request, as `Authorization: Bearer`.
+        control: sent with every request, as `CONTROL`.
     """
 
     tls: bool = False
     token: str | None = field(default=None, repr=False)
+    control: str | None = field(default=None, repr=False)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What every request has."""
+        token = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        return token | ({CONTROL: self.control} if self.control else {})
 
 
 @dataclass(frozen=True)
@@ -84,9 +99,8 @@ class Endpoint:
             RefusedError: the server answered with an error.
         """
         connection = self._connection(timeout)
-        token = {"Authorization": f"Bearer {self.access.token}"} if self.access.token else {}
         try:
-            connection.request(method, path, body, {**(headers or {}), **token})
+            connection.request(method, path, body, {**(headers or {}), **self.access.headers})
             response = connection.getresponse()
             content = response.read()
         except (OSError, http.client.HTTPException) as e:

@@ -42,7 +42,10 @@ class Heard:
 class Pod:
     """A folder, the server that serves it, and an agent in this process."""
 
-    def __init__(self, folder: Path, store: Store, server: EmbeddedServer) -> None:
+    def __init__(
+        self, folder: Path, store: Store, server: EmbeddedServer, control: str | None = None
+    ) -> None:
+        self._control = control
         self.folder = folder
         self.store = store
         self.server = server
@@ -58,12 +61,11 @@ class Pod:
         source = StoreSource(
             store, store, "prod", self.folder, models=models, check=check, say=tell.say
         )
-        triton = Triton(self.server.http, self.server.grpc)
-        return Follower(self.home, source, triton, tell, Options(**given))
+        return Follower(self.home, source, self.triton, tell, Options(**given))
 
     @property
     def triton(self) -> Triton:
-        return Triton(self.server.http, self.server.grpc)
+        return Triton(self.server.http, self.server.grpc, self._control)
 
     def answer(self, model: str, x: int = 7) -> tuple[int, int]:
         """The version that answers when none is asked, and its factor."""

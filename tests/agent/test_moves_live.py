@@ -15,7 +15,9 @@ from builder.errors import InputError, MissingError, WorkFailedError
 from builder.release.layout import blob
 from builder.release.store import ReleaseStore
 from builder.remote.limits import Limits
-from tests.agent.conftest import running
+from builder.servers.embedded import EmbeddedServer
+from builder.servers.endpoint import CONTROL, CONTROL_KEY, RefusedError
+from tests.agent.conftest import Pod, running
 from tests.agent.sidecar import wait
 from tests.agent.zoo import Model
 
@@ -253,7 +255,6 @@ def test_a_dead_stub_is_found_out_and_the_model_loaded_again(pod):
 
 
 def test_a_server_of_another_mode_is_told_apart(installation, folder, store):
-    from builder.servers.embedded import EmbeddedServer
     from builder.servers.launch import Launch
 
     with EmbeddedServer(installation, [folder], Launch(explicit=False)) as server:
@@ -261,6 +262,43 @@ def test_a_server_of_another_mode_is_told_apart(installation, folder, store):
             Triton(server.http, server.grpc).check()
         with pytest.raises(MissingError, match="explicit mode"):
             Triton(server.http, None).check()
+
+
+class Guarded(EmbeddedServer):
+    """A server that asks for a key of whoever loads models."""
+
+    def _command(self, backends, label):
+        kept = f"model-repository,logging,trace:{CONTROL}=opensesame"
+        own = [f"--http-restricted-api={kept}", f"--grpc-restricted-protocol={kept}"]
+        return [*super()._command(backends, label), *own]
+
+
+@pytest.mark.parametrize("over_http", [False, True])
+def test_a_server_that_asks_for_a_key_is_followed_with_it_alone(
+    installation, folder, store, over_http
+):
+    with Guarded(installation, [folder]) as server:
+        pod = Pod(folder, store, server, "opensesame")
+        promote(pod, ONE)
+        agent = pod.agent()
+        if over_http:
+            agent._triton._grpc = None
+        agent.once()
+        promote(pod, TWO)
+        agent.once()
+        assert pod.answer("e") == (2, 2)
+        for key in (None, "wrong"):
+            stranger = Triton(server.http, None if over_http else server.grpc, key)
+            with pytest.raises(MissingError, match="asks for a key") as refused:
+                stranger.check()
+            assert CONTROL_KEY in refused.value.fix
+            with pytest.raises(RefusedError, match="restricted"):
+                stranger.unload("e")
+            with pytest.raises(MissingError, match="asks for a key"):
+                stranger.index()
+        assert pod.answer("e") == (2, 2)
+        with pytest.raises(MissingError, match="asks for a key"):
+            Pod(folder, store, server).agent().once()
 
 
 def test_a_wrong_grpc_address_is_told_apart(pod):

@@ -73,8 +73,8 @@ class Pod:
         deployment = next(m for m in manifests if m["kind"] == "Deployment")
         self.template: Object = deployment["spec"]["template"]
         configs = [m for m in manifests if m["kind"] == "ConfigMap"]
-        self._documents = [*map(self._config, configs), self._pod()]
         self._secrets = secrets
+        self._documents = [*map(self._config, configs), self._pod()]
         self._over = threading.Event()
         self._watch = threading.Thread(target=self._watch_readiness)
 
@@ -175,15 +175,34 @@ class Pod:
                 volume["configMap"]["name"] = self._own(volume["configMap"]["name"])
         for container in (*spec["initContainers"], *spec["containers"]):
             container.pop("ports", None)
+            container["args"] = self._expanded(container)
             mounts = container["volumeMounts"]
             container["volumeMounts"] = [m for m in mounts if m["mountPath"] != SHARED_MEMORY]
             for mount in container["volumeMounts"]:
                 mount["name"] = self._own(mount["name"])
+            for variable in container.get("env", []):
+                if "valueFrom" in variable:
+                    key = variable["valueFrom"]["secretKeyRef"]
+                    key["name"] = self._own(key["name"])
             for source in container.get("envFrom", []):
                 source["secretRef"]["name"] = self._own(source["secretRef"]["name"])
         metadata: Object = {"name": self.name, "annotations": KEEPS_INIT}
         metadata["labels"] = self.template["metadata"]["labels"]
         return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+    def _expanded(self, container: Object) -> list[str]:
+        """Its arguments with its variables put in, which a kubelet does and Podman does not."""
+        known = {}
+        for variable in container.get("env", []):
+            if "valueFrom" in variable:
+                key = variable["valueFrom"]["secretKeyRef"]
+                known[f"$({variable['name']})"] = self._secrets[key["name"]][key["key"]]
+        found = []
+        for word in container["args"]:
+            for reference, value in known.items():
+                word = word.replace(reference, value)  # noqa: PLW2901
+            found.append(word)
+        return found
 
 
 def _status(url: str) -> int | None:

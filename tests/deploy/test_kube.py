@@ -145,7 +145,12 @@ def play(builder, keys, engine, installation, s3):
             (overlay / "kustomization.yaml").write_text(overlay_text)
             files = (f"--settings={folder / 'deploy.yaml'}", f"--report={folder / 'report.json'}")
             run("manifests", *files, f"--out={overlay / 'base'}")
-            return Pod(engine, network, kustomize(overlay), {"model-store": credentials})
+            return Pod(
+                engine,
+                network,
+                kustomize(overlay),
+                {"model-store": credentials, "control": {"key": "opensesame"}},
+            )
 
         start.publish, start.rollback = publish, rollback
         yield start
@@ -245,7 +250,8 @@ def test_a_release_that_the_key_did_not_sign_starts_no_server(play, keys):
 
 def test_an_agent_brings_a_running_pod_forth_and_back_and_it_stays_in_service(play, builder, keys):
     run, project, _ = builder
-    with play(keys[0][1], "agent", HASTE, channel="prod", agent=True) as pod:
+    control = {"agent": True, "control-secret": "control"}
+    with play(keys[0][1], "agent", HASTE, channel="prod", **control) as pod:
         assert pod.played.returncode == 0, pod.played.stderr + pod.log("pull")
         pod.await_start()
         _until(lambda: _ok(pod, "/readyz", 8080), pod)
@@ -263,6 +269,8 @@ def test_an_agent_brings_a_running_pod_forth_and_back_and_it_stays_in_service(pl
             _until(lambda: _ok(pod, "/readyz", 8080), pod)
             assert pod.probe("livenessProbe").returncode == 0
         assert not failures
+        with pytest.raises(RefusedError, match="restricted"):  # what the agent alone may
+            Endpoint(f"{pod.address}:8000").call("POST", "/v2/repository/models/echo/unload")
         assert _ok(pod, "/healthz", 8080)
         assert [status for _, status in pod.readiness] == [None, 200]
 

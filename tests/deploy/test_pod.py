@@ -1,8 +1,10 @@
 """What a pod is: who runs as whom, who sees what, and when it counts as well."""
 
 import pytest
+from pydantic import ValidationError
 
 from builder.report.measured import Measured
+from builder.servers.endpoint import CONTROL, CONTROL_KEY
 from tests.deploy.made import GPU, KEY, pod, release
 
 FULL = {
@@ -87,6 +89,20 @@ def test_with_an_agent_a_load_under_way_does_not_take_the_pod_out_of_service():
     assert "--model-control-mode=explicit" in options
     assert "--load-model=*" in options
     assert "--strict-readiness=false" in options
+
+
+def test_models_are_loaded_by_who_knows_the_secret():
+    spec = pod({**FULL, "control-secret": "model-control"})
+    key = {"secretKeyRef": {"name": "model-control", "key": "key"}}
+    for name, knows in {"triton": True, "agent": True, "pull": False}.items():
+        there = {"name": CONTROL_KEY, "valueFrom": key} in _containers(spec)[name].get("env", [])
+        assert there is knows
+    options = _containers(spec)["triton"]["args"]
+    kept = f"model-repository,logging,trace:{CONTROL}=$({CONTROL_KEY})"
+    assert {f"--http-restricted-api={kept}", f"--grpc-restricted-protocol={kept}"} <= set(options)
+    assert not any("restricted" in option for option in _containers(pod(FULL))["triton"]["args"])
+    with pytest.raises(ValidationError, match="without an agent"):
+        pod({"control-secret": "model-control"})
 
 
 def test_the_startup_probe_asks_goldens_for_as_long_as_loads_may_take():
