@@ -96,7 +96,7 @@ async def _blob(
             return "missing" if there is None else f"{there} bytes instead of {size}"
         while start < size:
             part = await store.ask(store.bucket.part(path, start, min(PART, size - start)))
-            if not any(part or ()):
+            if part is None or not any(part):
                 break
             for piece in part:
                 await to_its_end(total.update, piece)
