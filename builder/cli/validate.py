@@ -34,6 +34,11 @@ from builder.console import Console
     is_flag=True,
     help="Load and unload each model some times as well, and see that it leaves nothing behind.",
 )
+@click.option(
+    "--layers",
+    is_flag=True,
+    help="Where goldens are missed, name the first layer that departs from the fp32 graph.",
+)
 @json_option
 @click.pass_obj
 def command(  # noqa: PLR0913 - the command's options
@@ -44,6 +49,7 @@ def command(  # noqa: PLR0913 - the command's options
     repository: Path | None,
     urls: tuple[str, ...],
     leaks: bool,
+    layers: bool,
     as_json: bool,
 ) -> None:
     """Run every check again on a live server."""
@@ -55,7 +61,8 @@ def command(  # noqa: PLR0913 - the command's options
     with Console() as console:
         here = replace(context(find(options["start"]), target, names, console.warn), urls=urls)
         try:
-            outcome = run(here, (repository or here.repository).resolve(), console.say, leaks=leaks)
+            tree = (repository or here.repository).resolve()
+            outcome = run(here, tree, console.say, leaks=leaks, by_layer=layers)
         except NotProvenError as e:
             report(here, e.outcome, as_json=as_json, errors=[e])
             raise

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from builder.engine import run as engine
 from builder.errors import WorkFailedError
 from builder.files import sha256
-from builder.flow import assemble, hazards
+from builder.flow import assemble, hazards, layers
 from builder.flow.layout import Layout
 from builder.flow.verdicts import Verdicts
 from builder.flow.workers import Workers
@@ -304,16 +304,23 @@ def _validate(  # noqa: PLR0913 - what is put before which server, and how
         beside = probes(scratch / "probes")  # which anybody may read, as a container's user must
         say(f"validating {len(names)} model{'s' if names[1:] else ''} on a live server")
         with serving(context, [tree, beside], say) as server:
-            return validate(server, under_test, say=say, again=again)
+            found = validate(server, under_test, say=say, again=again)
+    return [layers.pointed(context, verdict) for verdict in found]
 
 
 def validate(
-    context: Context, repository: Path, say: Callable[[str], None], *, leaks: bool = False
+    context: Context,
+    repository: Path,
+    say: Callable[[str], None],
+    *,
+    leaks: bool = False,
+    by_layer: bool = False,
 ) -> Outcome:
     """Runs every check again on a repository that was built.
 
     What another server than the target's own answers is reported, and changes nothing of what a
-    build knows; nor does what `leaks` finds, which no build asks for.
+    build knows; nor does what `leaks` finds, which no build asks for. With `by_layer` goldens that
+    are missed say which layer departs.
 
     Raises:
         WorkFailedError: the project was not built as it stands now.
@@ -345,7 +352,9 @@ def validate(
     if not context.urls:
         verdicts.learn([verdict.without(LEAKS) for verdict in found])
     outcome = _outcome(manifest, records, (), names, verdicts, changed=False)
-    if context.urls or leaks:
+    if by_layer:
+        found = [layers.explained(context, verdict, say) for verdict in found]
+    if context.urls or leaks or by_layer:
         outcome = replace(outcome, verdicts=tuple(found))
     failed = [v for v in found if not v.passed]
     if failed:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from builder.errors import InputError, WorkFailedError
 from builder.plan.evaluate import evaluate
+from builder.report.layers import headline
 from builder.spec.document import unknown
 from builder.stages.job import Job
 
@@ -19,6 +21,10 @@ if TYPE_CHECKING:
     from builder.plan.draft import VersionPlan
     from builder.plan.evaluate import Record
     from builder.stages.comparing.layers import Comparison
+    from builder.validation.verdict import Finding, Verdict
+
+FP32, GOLDENS = "fp32", "goldens"
+"""The precision that others are held against, and the check that says they miss it."""
 
 
 def compare(context: Context, model: str, version: str, say: Callable[[str], None]) -> Comparison:
@@ -64,6 +70,42 @@ def compare(context: Context, model: str, version: str, say: Callable[[str], Non
         return layers.compare(job)
 
 
+def pointed(context: Context, verdict: Verdict) -> Verdict:
+    """A verdict whose missed goldens say how to find the layer that departs, where that can be."""
+    command = f"triton-builder compare {verdict.model} {verdict.version}"
+    fix = f"{command} --target {context.target_name} names the layer that departs"
+    return _with_goldens(context, verdict, lambda missed: replace(missed, fix=fix))
+
+
+def explained(context: Context, verdict: Verdict, say: Callable[[str], None]) -> Verdict:
+    """A verdict whose missed goldens name the layer that departs, where that can be told.
+
+    Raises:
+        As `compare`.
+    """
+
+    def explain(missed: Finding) -> Finding:
+        say(f"comparing {verdict.model} {verdict.version} layer by layer")
+        found = compare(context, verdict.model, verdict.version, say)
+        said = f"in ONNX Runtime {found.onnxruntime}, {headline(found)}"
+        return replace(missed, reason=f"{missed.reason}; {said}")
+
+    return _with_goldens(context, verdict, explain)
+
+
+def _with_goldens(
+    context: Context, verdict: Verdict, change: Callable[[Finding], Finding]
+) -> Verdict:
+    """A verdict with another finding on its goldens, if what can be compared missed them."""
+    plans = context.graph.models[verdict.model].versions
+    plan = next(plan for plan in plans if plan.version == verdict.version)
+    if plan.proof is None or plan.precision == FP32:
+        return verdict
+    missed = [f for f in verdict.failures if f.check == GOLDENS]
+    changed = {id(finding): change(finding) for finding in missed}
+    return replace(verdict, findings=tuple(changed.get(id(f), f) for f in verdict.findings))
+
+
 def _version(context: Context, model: str, version: str) -> VersionPlan:
     plans = context.graph.models
     if model not in plans:
@@ -72,9 +114,9 @@ def _version(context: Context, model: str, version: str) -> VersionPlan:
     if version not in found:
         raise unknown(f"version of {model}", version, list(found), "command line")
     plan = found[version]
-    if plan.proof is None or plan.precision == "fp32":
+    if plan.proof is None or plan.precision == FP32:
         what = "is the fp32 graph itself" if plan.proof else "is no graph"
-        others = [v.version for v in plans[model].versions if v.proof and v.precision != "fp32"]
+        others = [v.version for v in plans[model].versions if v.proof and v.precision != FP32]
         raise InputError(
             f"{model} {version} {what}, so its layers can be compared with nothing",
             where="command line",

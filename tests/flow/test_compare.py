@@ -10,7 +10,9 @@ from builder.engine.local import LocalExecutor
 from builder.errors import BuilderError
 from builder.flow.context import context
 from builder.flow.layers import compare as compared
+from builder.flow.layers import explained, pointed
 from builder.plan.graph import Graph
+from builder.validation.verdict import Verdict, failed, passed
 from tests.projects import SOURCE, SPEC, echo, model
 
 pytestmark = [pytest.mark.slow, pytest.mark.export, pytest.mark.filterwarnings("default")]
@@ -70,6 +72,30 @@ def test_a_version_that_was_refused_is_looked_at_all_the_same(project, built, co
     told = json.loads(compare("linear", "1.1", "--json", check=1)[0])
     assert told["missed"] == ["y"]
     assert told["errors"][0]["where"] == "linear 1.1"
+
+
+def test_goldens_that_a_server_misses_name_the_layer_or_how_to_find_it(project, built):
+    model(project, spec=TWO, source=DEEP)
+    echo(project)
+    built()
+    here = context(project, None, ("linear", "echo"), print)
+
+    def missed(name, version):
+        found = failed("goldens", "output y: off", expected="0.01", found="0.5")
+        return Verdict(name, version, 1, "a server", (passed("ready", "", "is"), found))
+
+    verdict = missed("linear", "1.1")
+    (finding,) = pointed(here, verdict).failures
+    assert finding.fix == (
+        "triton-builder compare linear 1.1 --target cpu names the layer that departs"
+    )
+    (finding,) = explained(here, verdict, print).failures
+    assert finding.reason.startswith(
+        "output y: off; in ONNX Runtime 1.19.2, all outputs are within"
+    )
+    assert explained(here, verdict, print).findings[0] == verdict.findings[0]
+    for other in (missed("linear", "1.0"), missed("echo", "1.0")):  # nothing to compare with
+        assert pointed(here, other) == explained(here, other, print) == other
 
 
 def test_what_there_is_nothing_to_compare_with_is_refused(project, built, compare):
