@@ -244,7 +244,7 @@ def _run(order: Order, store: Store, folder: Path) -> Answer:
     begun, start = out.stat().st_mtime_ns, perf_counter()
     try:
         with _captured(log), disk_full(store.root):
-            facts = dict(_done(order, job))
+            facts = dict(_done(order, job, store))
     except BuilderError as e:
         e.where = e.where or action.id
         e.detail = _with_output(e.detail, log)
@@ -280,8 +280,12 @@ def _run(order: Order, store: Store, folder: Path) -> Answer:
     return record
 
 
-def _done(order: Order, job: Job) -> Mapping[str, Any]:
+def _done(order: Order, job: Job, store: Store) -> Mapping[str, Any]:
     """What the stage tells, here or in the container that it wants."""
+    if order.action.needs.capability:  # a plan's; what measuring its layers took is kept
+        from builder.stages.tensorrt import TIMINGS
+
+        os.environ.setdefault(TIMINGS, str(store.root / "timings"))
     if order.action.needs.image:
         from builder.engine import contained
 

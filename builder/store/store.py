@@ -5,6 +5,7 @@
     last/<project>.json      the key that each action of a project had last
     roots/<repository>.json  keys that a repository stands for, which `gc` keeps
     tmp/<pid>-*/             leases: work in progress of running processes
+    timings/                 what TensorRT measured of layers, kept by those who build plans
     gate, keys               locks
     ../sources/<tree>/       on a node of a cluster: the projects of those whose actions run here
 

@@ -5,9 +5,14 @@ import sys
 
 import pytest
 
+from builder.engine.executor import Order
+from builder.engine.worker import perform
 from builder.errors import MissingError, WorkFailedError
+from builder.plan.action import Action, Needs
+from builder.plan.evaluate import Record
 from builder.stages import artifact, tensorrt
 from builder.stages.compiling import compiler, device
+from builder.store.store import Store
 from tests.stages import graphs
 from tests.stages.graphs import X, Y
 
@@ -112,6 +117,22 @@ def test_a_timing_cache_is_kept_where_the_variable_says(tmp_path, stand_in, monk
     for place in ("one", "two"):
         tensorrt.run(job(tmp_path / place))
         assert [p.name for p in (tmp_path / "timings").iterdir()] == ["tensorrt-1.7.1.116-9.0"]
+
+
+@pytest.mark.export
+@pytest.mark.filterwarnings("ignore:Use Deprecated:DeprecationWarning")  # TensorRT-RTX has none
+def test_a_worker_keeps_it_in_the_store(tmp_path, stand_in, monkeypatch):
+    monkeypatch.setenv(tensorrt.TIMINGS, "")  # which is put back as it was
+    monkeypatch.delenv(tensorrt.TIMINGS)
+    store, made = Store(tmp_path / "store", tmp_path), job(tmp_path / "job")
+    source = Record("0" * 64, store.take(made.inputs["onnx"]), {}, {}, {})
+    needs = Needs(capability="9.0")
+    action = Action("tensorrt m", "tensorrt", made.params, inputs={"onnx": "export m"}, needs=needs)
+    ingredients = action.ingredients({}, {"onnx": source.digest})
+    answer = perform(Order(action, "1" * 64, ingredients, {"onnx": source}), store)
+    assert isinstance(answer, Record), answer
+    kept = [path.name for path in (tmp_path / "store" / "timings").iterdir()]
+    assert kept == ["tensorrt-1.7.1.116-9.0"]
 
 
 @pytest.mark.export
