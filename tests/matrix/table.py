@@ -362,6 +362,10 @@ MODEL_FIELDS = (
     row("instances: the default said", put(NET, "instances", to=2)),
     row("timeout", put(NET, "timeout", to="400ms"), "config net", OF_NET, says="timeout"),
     row("timeout in another unit", put(NET, "timeout", to="0.5s")),
+    *(
+        row(f"gpu.{option}, on a target without one", put(NET, "gpu", to={option: value}))
+        for option, value in (("accelerator", "tensorrt"), ("cuda_graphs", [{"batch": 4}]))
+    ),
     row("warmup", put(NET, "warmup", to=[1, 4]), "config net", OF_NET, says="warmup"),
     row("warmup: none", put(NET, "warmup", to=[]), "config net", OF_NET, says="warmup"),
     *(
@@ -520,7 +524,22 @@ SETTINGS_FIELDS = (
             'workspace = "4GB"',
             "version-compatible = true",
             "hardware-compatible = true",
+            "builder-image = true",
         )
+    ),
+    *(
+        row(
+            f"targets.onnxruntime {option}",
+            both(
+                put(NET, "gpu", to={"accelerator": "none"}),  # of two precisions
+                edit("pyproject.toml", 'device = "cpu"', 'device = "gpu"'),
+                target(f'server = "remote"\nonnxruntime = {{accelerator = "tensorrt"{option}}}'),
+            ),
+            f"config net, config aged, qdq net 1.1, prove net 1.1, {PREFLIGHTS}",
+            ALL,
+            says="KIND_CPU → KIND_GPU",
+        )
+        for option in ("", ', workspace = "2GB"')
     ),
 )
 
