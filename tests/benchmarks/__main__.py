@@ -53,7 +53,8 @@ def main():
         workspace = Workspace(Path(scratch))
         for name in names:
             for row in BY_NAME[name].rows(workspace):
-                print(f"{name}: {row.what}: {row.ours:.4g}", flush=True)
+                ratio = "" if row.ratio is None else f" ({row.ratio:.2f})"
+                print(f"{name}: {row.what}: {row.ours:.4g}{ratio}", flush=True)
                 table.add_row(*_cells(row))
     Console(width=140).print(table)
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tests.benchmarks.rows import Row
 
 RATE = "4gbit"
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - in the namespace, too
 HERE, THERE = "198.18.0.1", "198.18.0.2"
 """Of the block for benchmarks of network devices (RFC 2544)."""
 
@@ -46,7 +47,10 @@ class Line:
 def rows(workspace) -> Iterator[Row]:
     """Seconds on the clock."""
     provide(["ip", "tc"], ["iproute2"])
-    with serving(cache_folder(), workspace.scratch / "ceph", "0.0.0.0") as s3, line(RATE) as made:  # noqa: S104
+    with (
+        serving(cache_folder(), workspace.scratch / "far-ceph", EVERYWHERE) as s3,
+        line(RATE) as made,
+    ):
         what = f"1 x 1 GiB over {RATE.removesuffix('gbit')} Gbit/s"
         yield from Race(workspace.scratch / "far", s3, what, 1, 1024, made).over_a_line()
 
