@@ -138,6 +138,9 @@ class Bucket:
         """
 
         async def ask() -> list[memoryview]:
+            if length <= PIECE:
+                whole = self._obstore.get_range_async(self._reads, path, start=start, length=length)
+                return [memoryview(await whole)]
             span: Any = {"range": (start, start + length)}
             found = await self._obstore.get_async(self._reads, path, options=span)
             return [memoryview(piece) async for piece in found.stream(min_chunk_size=PIECE)]
