@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from builder.report.contents import BuildReport
 
 
+MEMORY = "memory"
+"""The check whose figures tell what the server holds."""
+
+
 @dataclass(frozen=True)
 class Measured:
     """Figures of one machine.
@@ -109,6 +113,6 @@ def _gathered(
     for model, check, figures in findings:
         if "load_s" in figures:  # of the model, said of each of its versions
             loads[model] = max(loads.get(model, 0.0), float(figures["load_s"]))
-        if check == "memory":
+        if "after_mb" in figures and check == MEMORY:  # none of models that were left as they are
             memory.append(float(figures["after_mb"]))
     return Measured(loads, int(max(memory) * 1e6) if memory else None, manifest)

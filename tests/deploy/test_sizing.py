@@ -1,13 +1,16 @@
 """How long a pod may take, and how much it needs, with the reason."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from builder.deploy import lanes, sizing
 from builder.errors import InputError
 from builder.report import measured
+from builder.report.contents import BuildReport, ModelReport, VersionReport
 from builder.report.measured import Measured
+from builder.validation.verdict import Finding, Verdict
 from tests.deploy.made import TWO, context, release
 
 REPORT = {
@@ -39,6 +42,17 @@ def _pods(said=None, manifest=TWO):
 def test_a_report_tells_loads_and_memory():
     found = measured.read(json.dumps(REPORT).encode(), "report.json")
     assert found == Measured({"minilm": 5.5}, 800_000_000)
+
+
+def test_a_build_of_some_models_tells_of_those():
+    before = Verdict(
+        "a", "1.0", 1, "a server", (Finding("memory", passed=True, figure="as before"),)
+    )
+    figures = {"after_mb": 500.0, "load_s": 2.0}
+    now = Verdict("b", "1.0", 1, "a server", (replace(as_before, figures=figures),))
+    models = [ModelReport(v.model, (VersionReport("1.0", 1, verdict=v),)) for v in (before, now)]
+    report = BuildReport("cpu", "24.10", tuple(models), manifest="sha256:1")
+    assert measured.of(report) == Measured({"b": 2.0}, 500_000_000, "sha256:1")
 
 
 @pytest.mark.parametrize("text", [b"", b"[]", b'{"models": 1}', b'{"models": [{"name": "a"}]}'])
