@@ -45,9 +45,8 @@ def test_a_report_tells_loads_and_memory():
 
 
 def test_a_build_of_some_models_tells_of_those():
-    before = Verdict(
-        "a", "1.0", 1, "a server", (Finding("memory", passed=True, figure="as before"),)
-    )
+    as_before = Finding("memory", passed=True, figure="as before")
+    before = Verdict("a", "1.0", 1, "a server", (as_before,))
     figures = {"after_mb": 500.0, "load_s": 2.0}
     now = Verdict("b", "1.0", 1, "a server", (replace(as_before, figures=figures),))
     models = [ModelReport(v.model, (VersionReport("1.0", 1, verdict=v),)) for v in (before, now)]
