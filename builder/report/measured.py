@@ -39,8 +39,11 @@ class Measured:
     manifest: str | None = None
 
     def over(self, before: Measured) -> Measured:
-        """These figures, and earlier ones of what was not measured again."""
-        memory = before.memory if self.memory is None else self.memory
+        """These figures, and earlier ones of what was not measured again.
+
+        Of memory the most: where few models were measured again, the server held few.
+        """
+        memory = max(self.memory or 0, before.memory or 0) or None
         return Measured({**before.loads, **self.loads}, memory, self.manifest)
 
     def encode(self) -> bytes:

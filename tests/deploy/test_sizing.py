@@ -67,6 +67,8 @@ def test_figures_are_kept_of_what_was_not_measured_again(tmp_path):
     now = Measured({"b": 3.0, "c": 4.0}, None, "sha256:2").over(measured.kept(place))
     assert now == Measured({"a": 1.0, "b": 3.0, "c": 4.0}, 500, "sha256:2")
     assert measured.read(now.encode(), "cpu.measured.json") == now
+    assert Measured({}, 100).over(now).memory == 500  # of fewer models
+    assert Measured({}, 900).over(now).memory == 900
     place.write_text("torn {")
     assert measured.kept(place) == Measured()
 
