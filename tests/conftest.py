@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from builder.servers.install import Installation
+    from builder.servers.embedded.install import Installation
 
 RELEASE = "24.10"
 
@@ -31,6 +31,6 @@ def cache() -> Path:
 
 @pytest.fixture(scope="session")
 def installation(cache: Path) -> Installation:
-    from builder.servers.install import ensure
+    from builder.servers.embedded.install import ensure
 
     return ensure(RELEASE, cache, print)

@@ -98,7 +98,7 @@ def _imported_by(code):
 def test_the_command_line_imports_nothing_heavy():
     loaded = _imported_by(
         "import builder.cli.main, builder.flow.build, builder.flow.context, builder.spec.project\n"
-        "import builder.engine.worker, builder.servers.install, builder.flow.verdicts"
+        "import builder.engine.worker, builder.servers.embedded.install, builder.flow.verdicts"
     )
     assert not loaded & HEAVY
 

@@ -92,7 +92,7 @@ def _show(rows: list[Row]) -> None:
 
 def _triton(*, as_json: bool) -> None:
     """What a target's `triton` may be, the latest first."""
-    from builder.servers.install import RELEASES
+    from builder.servers.embedded.install import RELEASES
     from builder.triton.releases import table
 
     rows = {row.name: row for row in reversed(list(table().values()))}

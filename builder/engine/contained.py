@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import builder
 from builder import errors
 from builder.errors import BuilderError, MissingError, WorkFailedError
-from builder.servers import isolation, owner
-from builder.servers.engine import find
-from builder.servers.trouble import trouble
+from builder.servers.containers import isolation, owner
+from builder.servers.containers.engine import find
+from builder.servers.containers.trouble import trouble
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

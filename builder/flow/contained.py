@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 from builder.engine import machine
 from builder.errors import InputError, MissingError
-from builder.servers import engine as engines
-from builder.servers.container import ContainerServer
+from builder.servers.containers import engine as engines
+from builder.servers.containers.server import ContainerServer
 from builder.triton.releases import release
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from builder.servers.engine import Engine, Image
+    from builder.servers.containers.engine import Engine, Image
     from builder.servers.launch import Launch
     from builder.spec.target import Target
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from builder.engine import observed
 from builder.errors import InputError
 from builder.plan.graph import graph
-from builder.servers import install
-from builder.servers import runtime as runtimes
+from builder.servers.embedded import install
+from builder.servers.embedded import runtime as runtimes
 from builder.spec import project as projects
 from builder.store.digests import cache_folder
 from builder.store.store import Store
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from builder.plan.graph import Graph
     from builder.plan.toolchain import Toolchain
     from builder.remote.cache import Remote as Cache
-    from builder.servers.install import Installation
+    from builder.servers.embedded.install import Installation
     from builder.spec.project import Project
     from builder.spec.target import Target
 

@@ -59,7 +59,7 @@ def started(
     check_own(context)
     if context.target.server == "container":
         return context.contained.server(repositories, launch, say)
-    from builder.servers.embedded import EmbeddedServer
+    from builder.servers.embedded.server import EmbeddedServer
 
     return EmbeddedServer(context.install(say), repositories, launch)
 

@@ -34,8 +34,11 @@ CHECKS = (
     "builder.flow.subjects",
 )
 SERVERS: Mapping[str, tuple[str, ...]] = {
-    "embedded": ("builder.servers.embedded", "builder.servers.backends.onnxruntime.model"),
-    "container": ("builder.servers.container",),
+    "embedded": (
+        "builder.servers.embedded.server",
+        "builder.servers.embedded.backends.onnxruntime.model",
+    ),
+    "container": ("builder.servers.containers.server",),
     "remote": ("builder.servers.remote",),
 }
 """The builder's own code that decides a verdict: the checks', and by server its."""

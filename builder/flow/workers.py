@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from builder.engine.local import FIRST, RUNTIME, LocalExecutor
 from builder.engine.worker import Worker
-from builder.servers import programs
+from builder.servers.embedded import programs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

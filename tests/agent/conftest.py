@@ -13,7 +13,7 @@ from builder.agent.metrics import Metrics
 from builder.agent.source import StoreSource
 from builder.agent.tell import Teller
 from builder.agent.triton import Triton
-from builder.servers.embedded import EmbeddedServer
+from builder.servers.embedded.server import EmbeddedServer
 from builder.servers.launch import Launch
 from tests.agent.zoo import Store
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 import psutil
 
 from builder.servers import ports
-from builder.servers.embedded import EmbeddedServer
+from builder.servers.embedded.server import EmbeddedServer
 from builder.servers.launch import Launch
 
 if TYPE_CHECKING:

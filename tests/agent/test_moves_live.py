@@ -15,7 +15,7 @@ from builder.errors import InputError, MissingError, WorkFailedError
 from builder.release.layout import blob
 from builder.release.store import ReleaseStore
 from builder.remote.limits import Limits
-from builder.servers.embedded import EmbeddedServer
+from builder.servers.embedded.server import EmbeddedServer
 from builder.servers.endpoint import CONTROL, CONTROL_KEY, RefusedError
 from tests.agent.conftest import Pod, running
 from tests.agent.sidecar import wait

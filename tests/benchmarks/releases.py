@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from builder.remote.bucket import Bucket
 from builder.remote.limits import Limits
 from builder.repository.manifest import read
-from builder.servers.install import ensure
+from builder.servers.embedded.install import ensure
 from builder.servers.ports import pick
 from builder.store.digests import cache_folder
 from tests.benchmarks.measure import cost, least

@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING
 import pytest
 from filelock import FileLock
 
-from builder.servers.embedded import BACKENDS
+from builder.servers.embedded.server import BACKENDS
 from tests import debian as system
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from builder.servers.install import Installation
+    from builder.servers.embedded.install import Installation
     from tests.containers.engine import Engine
 
 REPOSITORY = "localhost/triton-builder-tests"

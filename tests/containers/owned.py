@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from builder.servers.owner import LABEL, Owner
+from builder.servers.containers.owner import LABEL, Owner
 
 if TYPE_CHECKING:
     from tests.containers.engine import Engine

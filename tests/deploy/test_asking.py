@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from builder.deploy import asking
-from builder.servers.embedded import EmbeddedServer
+from builder.servers.embedded.server import EmbeddedServer
 from builder.servers.endpoint import Endpoint, RefusedError
 from builder.triton import probe as probes
 from builder.triton import wire

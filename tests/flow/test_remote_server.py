@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from builder.servers.embedded import EmbeddedServer
+from builder.servers.embedded.server import EmbeddedServer
 from builder.servers.endpoint import Endpoint, RefusedError
 from builder.servers.ports import HOST, pick
 from tests.projects import TARGET, echo

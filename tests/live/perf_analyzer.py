@@ -14,7 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from builder.servers.install import Installation
+    from builder.servers.embedded.install import Installation
 
 WHEEL = "tritonclient==2.50.0"
 LIBRARIES = {"libb64.so.0d": "libb64-*.so.0d", "libcudart.so.12": "libcudart-*.so.12*"}

@@ -4,7 +4,7 @@ import pytest
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from builder.servers.embedded import EmbeddedServer
+from builder.servers.embedded.server import EmbeddedServer
 from builder.spec.tensor import Dim, Tensor
 from builder.triton import optimization
 from builder.triton.config import model_config, render

@@ -793,7 +793,7 @@ TOOLS = (
     row("code of heldout", code("builder.stages.heldout"), "heldout net", says="builder"),
     row("code of config", code("builder.stages.config"), CONFIGS, says="builder"),
     row("code of the checks", code("builder.validation.live"), unproven=ALL),
-    row("code of the server's driver", code("builder.servers.embedded"), unproven=ALL),
+    row("code of the server's driver", code("builder.servers.embedded.server"), unproven=ALL),
     row("code of the command line", code("builder.cli.main")),
     row(
         "the server's runtime",

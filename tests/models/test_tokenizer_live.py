@@ -28,7 +28,7 @@ def infer(installation, tmp_path_factory):
     """Asks a live server; the answer's arrays, or the exception."""
     import tritonclient.grpc as triton
 
-    from builder.servers.embedded import EmbeddedServer
+    from builder.servers.embedded.server import EmbeddedServer
     from builder.servers.launch import Launch
     from builder.stages import python
     from builder.stages.job import Job

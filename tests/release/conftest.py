@@ -14,7 +14,7 @@ from tests.release import commands
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from builder.servers.install import Installation
+    from builder.servers.embedded.install import Installation
 
 
 @dataclass(frozen=True)

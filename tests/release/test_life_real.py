@@ -12,7 +12,7 @@ from builder.release import collect, layout, publish, pull, tree
 from builder.release.store import ReleaseStore
 from builder.remote.limits import PART, WIDTH
 from builder.remote.transfers import SMALL
-from builder.servers.embedded import EmbeddedServer
+from builder.servers.embedded.server import EmbeddedServer
 from builder.servers.launch import Launch
 from tests.release.commands import right, wrong
 from tests.release.trees import files, repository

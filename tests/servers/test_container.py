@@ -15,9 +15,9 @@ import pytest
 from tritonclient.grpc import InferenceServerClient, InferInput
 
 from builder.errors import InputError, MissingError, WorkFailedError
-from builder.servers import engine as engines
-from builder.servers import isolation, owner
-from builder.servers.container import ContainerServer
+from builder.servers.containers import engine as engines
+from builder.servers.containers import isolation, owner
+from builder.servers.containers.server import ContainerServer
 from builder.servers.launch import Launch
 from builder.spec.target import Container
 from builder.triton.releases import release
@@ -325,9 +325,9 @@ def test_a_missing_repository_is_an_input_error(podman, image, tmp_path):
 PROGRAM = """
 import sys, time
 from pathlib import Path
-from builder.servers import engine as engines
-from builder.servers import owner
-from builder.servers.container import ContainerServer
+from builder.servers.containers import engine as engines
+from builder.servers.containers import owner
+from builder.servers.containers.server import ContainerServer
 from builder.spec.target import Container
 from builder.triton.releases import release
 from builder.cli import interrupts

@@ -18,7 +18,7 @@ from tritonclient.utils import InferenceServerException
 
 from builder.errors import InputError, WorkFailedError
 from builder.servers import foreground, ports
-from builder.servers.embedded import EmbeddedServer
+from builder.servers.embedded.server import EmbeddedServer
 from builder.servers.launch import Launch
 
 pytestmark = pytest.mark.live
@@ -167,8 +167,8 @@ def test_an_exception_in_the_block_stops_it_and_passes_through(installation, rep
 
 PROGRAM = """
 import pathlib, sys, time
-from builder.servers.embedded import EmbeddedServer
-from builder.servers.install import ensure
+from builder.servers.embedded.server import EmbeddedServer
+from builder.servers.embedded.install import ensure
 from tritonclient.grpc import InferenceServerClient, InferInput
 installation = ensure("24.10", pathlib.Path(sys.argv[1]), print)
 server = EmbeddedServer(installation, [pathlib.Path(sys.argv[2])])

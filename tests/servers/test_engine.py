@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from builder.errors import InputError, MissingError, WorkFailedError
-from builder.servers import engine as engines
-from builder.servers import inside, isolation
-from builder.servers.engine import Done, digest, find
-from builder.servers.isolation import NOBODY, ROOT, Wanted
-from builder.servers.owner import Owner
-from builder.servers.trouble import trouble
+from builder.servers.containers import engine as engines
+from builder.servers.containers import inside, isolation
+from builder.servers.containers.engine import Done, digest, find
+from builder.servers.containers.isolation import NOBODY, ROOT, Wanted
+from builder.servers.containers.owner import Owner
+from builder.servers.containers.trouble import trouble
 from builder.spec.target import Container
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64

@@ -7,12 +7,12 @@ import sys
 import pytest
 
 from builder.errors import MissingError, WorkFailedError
-from builder.servers import install, libpython
+from builder.servers.embedded import install, libpython
 
 
 def test_identity_is_known_without_installing_or_heavy_imports():
     program = (
-        "import json, sys; from builder.servers.install import identity;"
+        "import json, sys; from builder.servers.embedded.install import identity;"
         "print(json.dumps([dict(identity('24.10')), sorted(sys.modules)]))"
     )
     out = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout

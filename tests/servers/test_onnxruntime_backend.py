@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from builder.servers.embedded import BACKENDS, EmbeddedServer
+from builder.servers.embedded.server import BACKENDS, EmbeddedServer
 
 pytestmark = pytest.mark.live
 

@@ -9,7 +9,7 @@ import time
 import psutil
 import pytest
 
-from builder.servers import programs
+from builder.servers.embedded import programs
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +44,7 @@ def test_nothing_starts_after_a_stop_until_it_may_again():
 
 def test_an_interrupt_ends_it_with_all_it_started():
     program = (
-        "import os; from builder.servers import programs;"
+        "import os; from builder.servers.embedded import programs;"
         "programs.run(['sh', '-c', 'sleep 60 & wait'], os.environ)"
     )
     with subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL) as caller:

@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from builder.errors import InputError, MissingError, WorkFailedError
-from builder.servers.embedded import EmbeddedServer
+from builder.servers.embedded.server import EmbeddedServer
 from builder.servers.launch import Launch
 from builder.servers.ports import HOST, pick
 from builder.servers.remote import Reach, RemoteServer, addresses

@@ -9,7 +9,7 @@ import pytest
 from builder.errors import InputError, MissingError, WorkFailedError
 from builder.flow.build import Options, build
 from builder.flow.context import context
-from builder.servers import install, runtime
+from builder.servers.embedded import install, runtime
 from builder.triton.releases import table
 from tests.projects import SPEC, echo, model
 

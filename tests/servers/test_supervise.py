@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from builder.servers.embedded import SUPERVISOR
+from builder.servers.embedded.server import SUPERVISOR
 from builder.servers.endings import ending
 
 

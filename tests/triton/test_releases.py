@@ -5,7 +5,7 @@ import re
 import pytest
 
 from builder.errors import InputError
-from builder.servers import install
+from builder.servers.embedded import install
 from builder.triton.opsets import Onnx
 from builder.triton.releases import IMAGE, Release, release, table
 

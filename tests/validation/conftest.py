@@ -15,7 +15,7 @@ from tests.validation.zoo import ALL, QUEUE, Zoo, warmup
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from builder.servers.embedded import EmbeddedServer
+    from builder.servers.embedded.server import EmbeddedServer
     from builder.validation.subject import Subject
 
 
@@ -26,7 +26,7 @@ def zoo(tmp_path_factory) -> Zoo:
 
 @pytest.fixture(scope="session")
 def server(installation, zoo, tmp_path_factory) -> Iterator[EmbeddedServer]:
-    from builder.servers.embedded import EmbeddedServer
+    from builder.servers.embedded.server import EmbeddedServer
     from builder.servers.launch import Launch
 
     folder = probes(tmp_path_factory.mktemp("probes"))

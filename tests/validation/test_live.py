@@ -79,7 +79,7 @@ def test_a_model_that_does_not_load_fails_and_is_asked_nothing_else(verdicts):
 
 def test_a_failing_warmup_keeps_the_model_from_loading_and_names_the_sample(installation, tmp_path):
     """On a server of its own: 24.10 dies of some failed warm-ups, which must be told as well."""
-    from builder.servers.embedded import EmbeddedServer
+    from builder.servers.embedded.server import EmbeddedServer
     from builder.servers.launch import Launch
 
     zoo = Zoo(tmp_path / "models")
@@ -112,7 +112,7 @@ def test_what_is_loaded_already_is_asked_all_but_what_only_a_load_shows(server, 
 
 
 def test_a_server_that_dies_is_an_error_that_says_during_which_check(installation, tmp_path):
-    from builder.servers.embedded import EmbeddedServer
+    from builder.servers.embedded.server import EmbeddedServer
     from builder.servers.launch import Launch
 
     zoo = Zoo(tmp_path / "models")
@@ -131,7 +131,7 @@ def test_a_server_that_dies_is_an_error_that_says_during_which_check(installatio
 
 
 def test_a_server_that_dies_while_latency_is_measured_is_told(installation, tmp_path, monkeypatch):
-    from builder.servers.embedded import EmbeddedServer
+    from builder.servers.embedded.server import EmbeddedServer
     from builder.servers.launch import Launch
 
     zoo = Zoo(tmp_path / "models")

@@ -22,7 +22,7 @@ from builder.engine.ray import sources
 from builder.engine.worker import Worker
 from builder.errors import BuilderError, MissingError
 from builder.plan.evaluate import Record
-from builder.servers import runtime
+from builder.servers.embedded import runtime
 from builder.store import digests
 from builder.store import store as places
 from builder.store.blobs import DamagedError

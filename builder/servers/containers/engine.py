@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from builder.errors import MissingError
-from builder.servers.trouble import CHOICE, HOSTS, is_down, silent, trouble
+from builder.servers.containers.trouble import CHOICE, HOSTS, is_down, silent, trouble
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -15,7 +15,7 @@ from builder.errors import BuilderError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from builder.servers.engine import Engine
+    from builder.servers.containers.engine import Engine
 
 LABEL = "triton-builder.owner"
 

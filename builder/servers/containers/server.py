@@ -16,22 +16,23 @@ from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
 
 from builder.errors import BuilderError, InputError, MissingError, WorkFailedError
-from builder.servers import causes, folders, inside, isolation, options, owner, version
+from builder.servers import causes, options, version
 from builder.servers import log as logs
 from builder.servers import ports as port_numbers
+from builder.servers.containers import folders, inside, isolation, owner
+from builder.servers.containers.isolation import REPOSITORIES, Wanted
+from builder.servers.containers.trouble import NOT_SHARED, trouble
 from builder.servers.endings import MEMORY, ending
 from builder.servers.endpoint import Endpoint, RefusedError, UnreachableError
 from builder.servers.guard import Guard
-from builder.servers.isolation import REPOSITORIES, Wanted
 from builder.servers.launch import Launch
 from builder.servers.output import Output
 from builder.servers.started import StartedServer
-from builder.servers.trouble import NOT_SHARED, trouble
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from builder.servers.engine import Engine, Image
+    from builder.servers.containers.engine import Engine, Image
     from builder.spec.target import Container
     from builder.triton.releases import Release
 

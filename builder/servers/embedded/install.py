@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from builder.errors import MissingError
-from builder.servers import environment, libpython, programs
-from builder.servers.libpython import PYTHON
+from builder.servers.embedded import environment, libpython, programs
+from builder.servers.embedded.libpython import PYTHON
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

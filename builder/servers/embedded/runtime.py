@@ -11,8 +11,8 @@ import json
 from typing import TYPE_CHECKING
 
 from builder.errors import MissingError
-from builder.servers import environment, install, programs
-from builder.servers.libpython import PYTHON
+from builder.servers.embedded import environment, install, programs
+from builder.servers.embedded.libpython import PYTHON
 from builder.triton.releases import release as row
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     import psutil
 
-    from builder.servers.install import Installation
+    from builder.servers.embedded.install import Installation
 
 BACKENDS = Path(__file__).with_name("backends")
 SUPERVISOR = Path(__file__).with_name("supervise.py")

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from builder.errors import MissingError
 from builder.files import disk_full
-from builder.servers import programs
-from builder.servers.libpython import PYTHON
+from builder.servers.embedded import programs
+from builder.servers.embedded.libpython import PYTHON
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

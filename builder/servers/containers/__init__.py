@@ -1,0 +1,1 @@
+"""A tritonserver in a container: the engine that runs it, how it is kept in, whose it is."""
