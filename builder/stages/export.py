@@ -226,6 +226,8 @@ def _retargeted(model: ir.Model, opset: int, highest: int) -> ir.Model:
     for target in dict.fromkeys((opset, min(made, highest))):
         try:
             proto = onnx.version_converter.convert_version(ir.serde.serialize_model(model), target)
+        except (MemoryError, OSError):
+            raise
         except Exception:  # noqa: BLE001, S112 - it asserts in C++; what stands in the way is told
             continue
         return ir.serde.deserialize_model(proto)

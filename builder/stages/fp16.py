@@ -41,8 +41,8 @@ def run(job: Job) -> dict[str, object]:
             # ONNX Runtime 1.32 crashes laying out a bidirectional GRU in fp16
             running = artifact.session(model, layouts=False)
             found = score(samples, artifact.answers(running, samples), standard)
-        except WorkFailedError:
-            raise
+        except (MemoryError, OSError, WorkFailedError):
+            raise  # another machine, or another day, may have more
         except Exception as error:  # noqa: BLE001 - foreign tools; refused below if all fail
             failures.append(f"{type(error).__name__}: {error}")
             continue

@@ -9,8 +9,6 @@ its figures, that vary between machines, are facts for the report.
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +17,7 @@ import numpy as np
 
 from builder.errors import MissingError, WorkFailedError
 from builder.spec.tensor import BATCH, Tensor
-from builder.stages import artifact, goldens
+from builder.stages import artifact, goldens, runtime
 from builder.stages.agreement import words
 from builder.stages.goldens import Golden
 from builder.stages.job import LAYERS
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
     from builder.stages.job import Job
 
 RUNNER = Path(__file__).with_name("prove_runner.py")
-SECONDS = 900
 LARGEST_BATCH = 8
 TYPES = {
     "float32": "float",
@@ -80,42 +77,20 @@ def run(job: Job) -> dict[str, object]:
 
 
 def _run(job: Job, asked: Sequence[Golden]) -> tuple[dict[str, Any], list[Golden]]:
-    if job.runtime is None or not job.runtime.exists():
-        raise MissingError(
-            "the release's runtime is not here",
-            where=job.where,
-            found=job.runtime,
-            expected=f"an interpreter with onnxruntime=={job.params['onnxruntime']}",
-            fix="run `triton-builder build` again; it sets the runtime up",
-        )
     model = (job.inputs["onnx"] / artifact.FILE).resolve()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         questions = folder / "questions.npy"
         goldens.write(questions, asked)
-        command = [str(job.runtime), "-I", str(RUNNER), str(model), str(questions), str(folder)]
-        try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, timeout=SECONDS, check=False
-            )
-        except subprocess.TimeoutExpired as error:
-            raise WorkFailedError(
-                f"the model did not answer {len(asked)} samples within {SECONDS} s",
-                where=job.where,
-                fix="give fewer or smaller samples",
-            ) from error
-        result = folder / "result.json"
-        if done.returncode or not result.exists():
-            raise WorkFailedError(
-                f"ONNX Runtime {job.params['onnxruntime']} died on the model",
-                where=job.where,
-                found=_end(done.returncode),
-                expected="exit status 0",
-                fix="export with fewer special operators, or use precision: fp32; out of memory "
-                "shows as SIGKILL",
-                detail=done.stderr[-2000:],
-            )
-        facts = json.loads(result.read_text())
+        facts = runtime.ask(
+            job,
+            RUNNER,
+            model,
+            questions,
+            folder,
+            result=folder / "result.json",
+            about=f"the model and {len(asked)} samples",
+        )
         answers = goldens.read(folder / goldens.FILE)
     if facts["onnxruntime"] != job.params["onnxruntime"]:
         raise MissingError(
@@ -217,15 +192,6 @@ def _together(samples: Sequence[Golden]) -> Golden:
         return {n: np.concatenate([getattr(one, side)[n] for one in samples]) for n in names}
 
     return Golden(joined("inputs"), joined("outputs"))
-
-
-def _end(status: int) -> str:
-    if status >= 0:
-        return f"exit status {status}"
-    try:
-        return f"killed by {signal.Signals(-status).name}"
-    except ValueError:
-        return f"killed by signal {-status}"
 
 
 def _tolerance_fix(precision: str) -> str:

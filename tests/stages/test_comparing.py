@@ -183,9 +183,10 @@ def test_graphs_with_nothing_in_common_are_told(tmp_path):
         compared(chain_job(tmp_path), other)
 
 
-def test_no_runtime_is_missing(tmp_path):
-    with pytest.raises(MissingError):
+def test_no_runtime_is_missing_and_a_build_brings_it(tmp_path):
+    with pytest.raises(MissingError, match="runtime is not here") as caught:
         compared(replace(chain_job(tmp_path), runtime=tmp_path / "python"), chain())
+    assert "triton-builder build" in caught.value.fix
 
 
 def test_a_part_that_onnx_runtime_refuses_is_told(tmp_path):
@@ -194,6 +195,19 @@ def test_a_part_that_onnx_runtime_refuses_is_told(tmp_path):
     with pytest.raises(WorkFailedError, match="refuses a part") as caught:
         compared(chain_job(tmp_path), made)
     assert "Nonsense" in caught.value.found
+
+
+@pytest.mark.parametrize("file", [None, b"something else"])
+def test_what_is_no_doing_of_onnx_runtime_is_not_called_its_refusal(tmp_path, file):
+    job = chain_job(tmp_path)
+    path = job.inputs["reference"] / goldens.FILE
+    path.unlink()
+    if file:
+        path.write_bytes(file)
+    with pytest.raises(WorkFailedError, match="not by its doing") as caught:
+        compared(job, chain())
+    assert ("not a file of goldens" if file else "FileNotFoundError") in caught.value.detail
+    assert "layers_runner.py" in caught.value.detail
 
 
 @pytest.mark.slow

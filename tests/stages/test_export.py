@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import onnx
+import onnx.version_converter
 import onnxruntime as ort
 import pytest
 
@@ -242,6 +242,19 @@ def test_a_machine_that_is_full_is_no_size_that_the_model_refuses(tmp_path, erro
     )
     with pytest.raises(error, match="full"):
         build(tmp_path)
+
+
+@pytest.mark.parametrize("error", [MemoryError, OSError])
+@pytest.mark.parametrize("step", ["InferenceSession", "convert_version"])
+def test_nor_is_it_a_way_that_does_not_work(tmp_path, monkeypatch, error, step):
+    def full(*_args, **_options):
+        raise error("full")
+
+    place = ort if step == "InferenceSession" else onnx.version_converter
+    monkeypatch.setattr(place, step, full)
+    project(tmp_path, "return x * 2")
+    with pytest.raises(error, match="full"):
+        build(tmp_path, ways=["dynamo"], opset=17, ir_version=8)
 
 
 def test_a_model_that_no_way_exports_says_what_each_met(tmp_path):

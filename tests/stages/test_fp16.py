@@ -1,4 +1,5 @@
 import numpy as np
+import onnxruntime
 import pytest
 
 from builder.errors import WorkFailedError
@@ -82,3 +83,14 @@ def test_what_becomes_an_index_is_computed_in_fp32(tmp_path):
     facts = fp16.run(graphs.job(tmp_path, graph, X, y, xs()))
     assert "mismatch" not in facts["agreement"]["y"]
     assert {"abs", "scale"} <= set(facts["kept_fp32"]["nodes"])
+
+
+@pytest.mark.parametrize("error", [MemoryError, OSError])
+def test_a_machine_that_is_full_is_no_graph_beyond_fp16(tmp_path, monkeypatch, error):
+    def full(*_args, **_options):
+        raise error("full")
+
+    job = graphs.job(tmp_path, graphs.layer(), X, Y, xs())
+    monkeypatch.setattr(onnxruntime, "InferenceSession", full)
+    with pytest.raises(error, match="full"):
+        fp16.run(job)

@@ -124,9 +124,10 @@ def test_another_onnxruntime_than_the_release_ships_is_missing(tmp_path):
     assert caught.value.expected == "0.0.1"
 
 
-def test_no_runtime_is_missing(tmp_path):
-    with pytest.raises(MissingError):
+def test_no_runtime_is_missing_and_a_build_brings_it(tmp_path):
+    with pytest.raises(MissingError, match="runtime is not here") as caught:
         prove.run(replace(layer_job(tmp_path), runtime=tmp_path / "nowhere" / "python"))
+    assert "triton-builder build" in caught.value.fix
 
 
 def test_a_runner_that_dies_is_a_failure_with_its_signal(tmp_path):
@@ -137,3 +138,15 @@ def test_a_runner_that_dies_is_a_failure_with_its_signal(tmp_path):
         prove.run(replace(layer_job(tmp_path), runtime=dying))
     assert "SIGSEGV" in (caught.value.found or "")
     assert "last words" in (caught.value.detail or "")
+
+
+def test_what_is_no_doing_of_onnx_runtime_keeps_its_traceback(tmp_path):
+    job = layer_job(tmp_path, samples=xs(1))
+    path = job.inputs["reference"] / goldens.FILE
+    (one,) = goldens.read(path)
+    mine = np.array([b"\xff"], dtype=object)  # not text
+    goldens.write(path, [Golden({**one.inputs, "x": mine}, one.outputs)])
+    with pytest.raises(WorkFailedError, match="not by its doing") as caught:
+        prove.run(job)
+    assert caught.value.found.startswith("UnicodeDecodeError")
+    assert "prove_runner.py" in caught.value.detail

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from builder.errors import WorkFailedError
@@ -94,3 +95,16 @@ def test_what_was_made_is_proven_alone_and_in_a_batch(tmp_path, stage):
     made = {"onnx": job.out, "reference": job.inputs["reference"]}
     facts = prove.run(replace(job, inputs=made, out=tmp_path / "proof"))
     assert (facts["samples"], facts["batches"]) == (8, 1)
+
+
+@pytest.mark.parametrize("error", [MemoryError, OSError])
+def test_a_machine_that_is_full_is_no_recipe_that_does_not_work(
+    tmp_path, monkeypatch, stage, error
+):
+    def full(*_args, **_options):
+        raise error("full")
+
+    job = graphs.job(tmp_path, graphs.layer(), X, Y, xs())
+    monkeypatch.setattr(onnxruntime, "InferenceSession", full)
+    with pytest.raises(error, match="full"):
+        stage.run(job)

@@ -9,13 +9,12 @@ is beyond the bounds is to blame; docs/decisions/0034-layer-by-layer.md says why
 from __future__ import annotations
 
 import json
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builder.errors import MissingError, WorkFailedError
-from builder.stages import artifact, goldens
+from builder.errors import WorkFailedError
+from builder.stages import artifact, goldens, runtime
 from builder.stages.agreement import words
 from builder.stages.comparing import cuts
 from builder.stages.score import Standard
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from builder.stages.job import Job
 
 RUNNER = Path(__file__).with_name("layers_runner.py")
-SECONDS = 900
 BYTES = 128_000_000
 """About how much of one sample's values is held at once, of each graph."""
 
@@ -253,33 +251,9 @@ def _types(job: Job, made: onnx.ModelProto, names: Sequence[str]) -> dict[str, i
 
 
 def _asked(job: Job, question: Mapping[str, Any]) -> dict[str, Any]:
-    if job.runtime is None or not job.runtime.exists():
-        raise MissingError(
-            "the release's runtime is not here",
-            where=job.where,
-            found=job.runtime,
-            expected=f"an interpreter with onnxruntime=={job.params['onnxruntime']}",
-        )
     asked, result = job.out / "question.json", job.out / "result.json"
     asked.write_text(json.dumps(question))
-    result.unlink(missing_ok=True)
-    command = [str(job.runtime), "-I", str(RUNNER), str(asked), str(result)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
-    except subprocess.TimeoutExpired as error:
-        raise WorkFailedError(
-            f"the graphs did not answer within {SECONDS} s",
-            where=job.where,
-            fix="give fewer or smaller samples",
-        ) from error
-    if done.returncode or not result.exists():
-        raise WorkFailedError(
-            f"ONNX Runtime {job.params['onnxruntime']} died on a part of the graphs",
-            where=job.where,
-            found=f"exit status {done.returncode}",
-            detail=done.stderr[-2000:],
-        )
-    told: dict[str, Any] = json.loads(result.read_text())
+    told = runtime.ask(job, RUNNER, asked, result, result=result, about="a part of the graphs")
     if "refused" in told:
         raise WorkFailedError(
             f"ONNX Runtime {job.params['onnxruntime']} refuses a part of the graphs",

@@ -21,6 +21,21 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
+
+def _sibling(name: str) -> Any:
+    """A light module of the stages, by its full name but without `builder` installed."""
+    here = Path(__file__).parents[1]
+    for package, folder in (("builder", here.parent), ("builder.stages", here)):
+        module = types.ModuleType(package)
+        module.__path__ = [str(folder)]
+        sys.modules.setdefault(package, module)
+    return importlib.import_module(f"builder.stages.{name}")
+
+
+agreement, artifact, goldens, runtime = (
+    _sibling(name) for name in ("agreement", "artifact", "goldens", "runtime")
+)
+
 OWN = "::own"
 INFINITE = 1e30
 """Magnitude from which a value stands for infinity, as in attention masks."""
@@ -34,18 +49,17 @@ def main(question: Path, result: Path) -> None:
     asked = json.loads(question.read_text())
     try:
         told = _types(asked["types"]) if "types" in asked else _compared(asked)
-    except Exception as error:  # noqa: BLE001 - ONNX Runtime's exceptions have no common root
-        told = {"refused": f"{type(error).__name__}: {error}"}
+    except runtime.RefusedError as error:
+        told = {"refused": str(error)}
     result.write_text(json.dumps(told))
 
 
 def _types(model: str) -> dict[str, Any]:
-    return {"types": {tensor.name: tensor.type for tensor in _session(model).get_outputs()}}
+    return {"types": {tensor.name: tensor.type for tensor in runtime.session(model).get_outputs()}}
 
 
 def _compared(asked: dict[str, Any]) -> dict[str, Any]:
-    agreement, goldens = _sibling("agreement"), _sibling("goldens")
-    reference, made, own = (_session(asked[name]) for name in ("reference", "made", "own"))
+    reference, made, own = (runtime.session(asked[name]) for name in ("reference", "made", "own"))
     taken = {tensor.name: tensor.type for tensor in own.get_inputs()}
     found: dict[str, dict[str, Any]] = {name: {"bytes": 0} for name in asked["values"]}
     for number, golden in enumerate(goldens.read(Path(asked["samples"]))):
@@ -66,12 +80,12 @@ def _compared(asked: dict[str, Any]) -> dict[str, Any]:
                 if name in asked["rectified"]:
                     answer = np.maximum(answer, 0)  # noqa: PLW2901
                 batched = asked["batched"] and exact.shape[:1] == (rows,)
-                figures = _figures(agreement, exact, answer, limits, batched)
+                figures = _figures(exact, answer, limits, batched)
                 _worsen(place, kind, {**figures, "sample": number})
     return {"onnxruntime": ort.__version__, "values": found}
 
 
-def _figures(agreement: Any, exact: Any, answer: Any, bounds: Any, batched: bool) -> Any:  # noqa: FBT001
+def _figures(exact: Any, answer: Any, bounds: Any, batched: bool) -> Any:  # noqa: FBT001
     exact, answer = _comparable(exact, answer)
     one = agreement.compare(exact, answer, bounds, batched=batched)
     gap = 0.0
@@ -112,8 +126,9 @@ def _worsen(place: dict[str, Any], kind: str, figures: dict[str, Any]) -> None:
 
 def _answers(session: Any, inputs: Any) -> dict[str, Any]:
     names = [tensor.name for tensor in session.get_outputs()]
-    feed = {t.name: _text(inputs[t.name]) for t in session.get_inputs() if t.name in inputs}
-    values = session.run(names, feed)
+    feed = artifact.feed(inputs, [tensor.name for tensor in session.get_inputs()])
+    with runtime.refusals():
+        values = session.run(names, feed)
     return {name: np.asarray(value) for name, value in zip(names, values, strict=True)}
 
 
@@ -125,30 +140,6 @@ def _as(array: Any, kind: str) -> Any:
     if wanted is np.float16:
         array = np.clip(array, -LARGEST, LARGEST)
     return array.astype(wanted)
-
-
-def _text(array: Any) -> Any:
-    if array.dtype.kind != "O":
-        return array
-    texts = np.empty(array.size, dtype=object)
-    texts[:] = [t.decode() if isinstance(t, bytes) else t for t in array.ravel().tolist()]
-    return texts.reshape(array.shape)
-
-
-def _session(model: str) -> Any:
-    options = ort.SessionOptions()
-    options.log_severity_level = 4  # what matters comes as an exception
-    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-
-
-def _sibling(name: str) -> Any:
-    """A light module of the stages, by its full name but without `builder` installed."""
-    here = Path(__file__).parents[1]
-    for package, folder in (("builder", here.parent), ("builder.stages", here)):
-        module = types.ModuleType(package)
-        module.__path__ = [str(folder)]
-        sys.modules.setdefault(package, module)
-    return importlib.import_module(f"builder.stages.{name}")
 
 
 if __name__ == "__main__":

@@ -131,6 +131,8 @@ def prove(
         feed = {name: question.inputs[name] for name in signature.inputs}
         try:
             found = session.run(list(signature.outputs), feed)
+        except (MemoryError, OSError):
+            raise
         except Exception as error:
             raise DisagreementError(
                 f"{question.label}: ONNX Runtime: {first_line(error)}"
@@ -181,6 +183,8 @@ def _session(path: Path) -> Any:
     try:
         onnx.checker.check_model(str(path))
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except (MemoryError, OSError):
+        raise
     except Exception as error:
         why = f"ONNX Runtime refuses it: {first_line(error)}"
         if operator := lacking(str(error)):

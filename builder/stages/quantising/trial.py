@@ -67,8 +67,8 @@ def run(  # noqa: PLR0913 - a trial's parts
             model = make(recipe)
             running = artifact.session(model, layouts=layouts)
             found = score(samples, artifact.answers(running, samples), standard)
-        except WorkFailedError:
-            raise
+        except (MemoryError, OSError, WorkFailedError):
+            raise  # another machine, or another day, may have more
         except Exception as error:  # noqa: BLE001 - foreign tools; refused below if all fail
             tried.append({"recipe": str(recipe), "failed": f"{type(error).__name__}: {error}"})
             continue
