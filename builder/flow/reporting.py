@@ -8,6 +8,7 @@ from builder.files import write_atomically
 from builder.flow.assemble import lineage
 from builder.report import measured
 from builder.report.contents import BuildReport, ModelReport, VersionReport
+from builder.triton.config import COMPLETED
 from builder.validation.verdict import Finding, Verdict
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def _model(
 
 def _kept(name: str, entry: ModelEntry) -> ModelReport:
     """A model that a build of others left as it was: what its manifest says, no figures."""
-    versions = []
+    versions, format_ = [], _format(entry)
     for version, own in entry.versions.items():
         checks = own.verdict.get("checks", ())
         findings = tuple(Finding(check, passed=True, figure="as before") for check in checks)
@@ -113,14 +114,28 @@ def _kept(name: str, entry: ModelEntry) -> ModelReport:
             VersionReport(
                 version=version,
                 number=own.number,
-                precision=own.precision,
+                precision=own.precision if format_ == "onnx" else None,
                 files={file: size for file, (_, size) in own.files.items()},
                 notes=own.recipe,
                 note="; ".join(own.notes) or None,
                 verdict=verdict,
             )
         )
-    return ModelReport(name=name, versions=tuple(versions), description="as it was before")
+    return ModelReport(
+        name=name,
+        versions=tuple(versions),
+        format=format_,
+        description="as it was before",
+        members=tuple(entry.members),
+    )
+
+
+def _format(entry: ModelEntry) -> str:
+    """By what lies in its version folders: the manifest has no other word for it."""
+    if entry.members:
+        return "ensemble"
+    _, program = COMPLETED["python"]
+    return "python" if any(program in own.files for own in entry.versions.values()) else "onnx"
 
 
 def _version(

@@ -162,5 +162,5 @@ def evaluate(graph: Graph, files: Mapping[str, str], memory: Memory) -> list[Dec
 
 
 def _waits(action: Action, done: Mapping[str, Record]) -> Decision:
-    waits = [name for name in action.inputs.values() if name not in done]
+    waits = dict.fromkeys(name for name in action.inputs.values() if name not in done)
     return Decision(action, None, None, f"waits for {', '.join(waits)}")

@@ -13,10 +13,20 @@ import pytest
 from builder.errors import BuilderError, InputError
 from builder.flow.build import Options, build
 from builder.flow.context import context
+from builder.flow.reporting import report
 from builder.repository import manifest as manifests
-from tests.projects import ECHO_SOURCE, echo
+from tests.projects import ECHO_SOURCE, echo, ensemble
 
 pytestmark = pytest.mark.slow
+
+OUTER = """
+name: outer
+version: "1.0"
+inputs: {X: {dtype: int32, shape: [batch, 2]}}
+outputs: {Y: {dtype: int32, shape: [batch, 2]}}
+steps:
+  - {model: inner, inputs: {x: X}, outputs: {y: Y}}
+"""
 
 
 def repository(project):
@@ -111,6 +121,20 @@ def test_a_build_of_some_keeps_the_others(project, built):
     assert outcome.manifest.models.keys() == {"one", "two"}
     assert outcome.manifest.models["one"] == everything.models["one"]
     assert outcome.manifest.models["two"] != everything.models["two"]
+
+
+def test_a_report_says_of_kept_models_what_they_are(project, built):
+    echo(project, "inner")
+    ensemble(project, "outer", OUTER)
+    outcome = built()
+    full = {m.name: m for m in report(context(project, None, ()), outcome).models}
+    echo(project, "other")
+    outcome = built("other")
+    part = {m.name: m for m in report(context(project, None, ("other",)), outcome).models}
+    for name in ("inner", "outer"):
+        assert part[name].format == full[name].format
+        assert part[name].members == full[name].members
+        assert [v.precision for v in part[name].versions] == [None]
 
 
 def test_a_kept_model_that_was_altered_is_put_right_from_the_store(project, built):

@@ -44,7 +44,7 @@ def graphs(draw):
             id=f"a{number}",
             stage="s",
             params={"number": number, "value": 0, "blunt": blunt},
-            inputs={f"from {n}": f"a{n}" for n in sorted(above)},
+            inputs={f"{what} {n}": f"a{n}" for n in sorted(above) for what in ("from", "and")},
         )
     return actions
 
@@ -148,7 +148,9 @@ def test_what_waits_says_for_what(drawn):
     build(actions, memory)
     decisions = {d.action.id: d for d in evaluate(Graph(bumped(actions, ids), {}), {}, memory)}
     for decision in decisions.values():
-        missing = [n for n in decision.action.inputs.values() if not decisions[n].hit]
+        missing = [
+            n for n in dict.fromkeys(decision.action.inputs.values()) if not decisions[n].hit
+        ]
         assert (decision.question is None) == bool(missing)
         if missing:
             assert decision.reason == f"waits for {', '.join(missing)}"
