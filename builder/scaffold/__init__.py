@@ -15,6 +15,8 @@ from builder.errors import InputError
 from builder.files import disk_errors, remove_tree, write_atomically
 
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+IGNORED = (b"/repository/", b"/releases/")
+"""What builds and publications make in a project, where nothing else is said."""
 
 
 def project(root: Path) -> list[str]:
@@ -41,9 +43,10 @@ def project(root: Path) -> list[str]:
             (root / folder).mkdir(parents=True)
             written.append(f"{folder}/")
     ignore = root / ".gitignore"
-    lines = ignore.read_text(encoding="utf-8") if ignore.exists() else ""
-    if "/repository/" not in lines.splitlines():
-        write_atomically(ignore, f"{lines}/repository/\n".encode())
+    before = ignore.read_bytes() if ignore.exists() else b""
+    if added := [line for line in IGNORED if line not in before.splitlines()]:
+        ended = before if before.endswith(b"\n") or not before else before + b"\n"
+        write_atomically(ignore, b"".join([ended, *(line + b"\n" for line in added)]))
         written.append(".gitignore")
     return written
 

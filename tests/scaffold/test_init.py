@@ -29,6 +29,15 @@ def test_a_pyproject_of_the_users_own_is_left_alone(tmp_path):
     assert (tmp_path / "pyproject.toml").read_text() == "[project]\nname = 'mine'\n"
 
 
+@pytest.mark.parametrize("before", [b"", b"*.log\n", b"*.log", b"caf\xe9\n/releases/\n"])
+def test_what_git_ignored_before_it_ignores_still(tmp_path, before):
+    (tmp_path / ".gitignore").write_bytes(before)
+    project(tmp_path)
+    lines = (tmp_path / ".gitignore").read_bytes().splitlines()
+    assert set(lines) == {*before.splitlines(), b"/repository/", b"/releases/"}
+    assert len(lines) == len(set(lines))
+
+
 @pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "a b"])
 def test_names_that_will_not_do(tmp_path, name):
     with pytest.raises(InputError):
