@@ -279,12 +279,16 @@ def _explain(document: Document, kind: type[BaseModel], e: ValidationError) -> l
             problem, _, expected = message.partition("; expected ")
             if not expected and problem.startswith("Input should be "):
                 problem, expected = "wrong value", problem.removeprefix("Input should be ")
+            if item["type"] == "string_pattern_mismatch":
+                problem, expected = "wrong value", f"text of the form {item['ctx']['pattern']}"
+            number = item["type"] == "string_type" and isinstance(given, int | float)
             label = f"`{dotted}`: " if dotted else ""
             found[place] = document.error(
                 place,
                 f"{label}{problem}",
                 found=text if len(text) < 200 else None,  # noqa: PLR2004 - a screen's line or two
                 expected=expected or None,
+                fix="write it in quotes" if number else None,
             )
     for place in branches:
         if any(len(other) > len(place) and other[: len(place)] == place for other in found):

@@ -244,9 +244,14 @@ def _folders(parent: Path) -> list[Path]:
         names = [
             e.name
             for e in found
-            if not e.name.startswith((".", "__")) and (e.is_dir() or not os.path.exists(e.path))  # noqa: PTH110 - for each of a thousand, without a Path
+            if not e.name.startswith((".", "__")) and (_leads_nowhere(e) or e.is_dir())
         ]
     return [parent / name for name in sorted(names)]
+
+
+def _leads_nowhere(entry: os.DirEntry[str]) -> bool:
+    """A link to nothing, or to itself, which `is_dir` would fail at."""
+    return entry.is_symlink() and not os.path.exists(entry.path)  # noqa: PTH110 - for each of a thousand, without a Path
 
 
 def _document(folder: Path, file: str) -> Document:

@@ -457,7 +457,22 @@ def test_typo_inside_a_step(tmp_path):
 def test_a_link_that_leads_nowhere(tmp_path):
     model(tmp_path)
     (tmp_path / "models" / "lost").symlink_to("nowhere")
-    assert "models/lost: a link that leads nowhere" in refused(tmp_path)
+    (tmp_path / "models" / "loop").symlink_to("loop")
+    told = refused(tmp_path)
+    assert "models/lost: a link that leads nowhere" in told
+    assert "models/loop: a link that leads nowhere" in told
+
+
+def test_a_release_without_quotes(tmp_path):
+    model(tmp_path)
+    pyproject = tmp_path / "pyproject.toml"
+    pyproject.write_text(pyproject.read_text().replace('"24.10"', "24.10"))
+    assert "write it in quotes" in refused(tmp_path)
+
+
+def test_a_digest_that_is_none(tmp_path):
+    text = edited(tmp_path, "versions:", "weights_sha256: abc\nversions:")
+    assert "text of the form ^[0-9a-f]{64}$" in text
 
 
 def test_a_spec_that_ends_in_yml(tmp_path):
