@@ -7,36 +7,59 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from types import TracebackType
     from typing import Self
 
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress, ProgressColumn, TaskID
 
     from builder.engine.run import Event
 
 
-class Console:
-    """Tells of a run on standard error; standard output is for results."""
+class _View:
+    """Lines on standard error, and below them what moves, once there is such a thing.
+
+    Standard output is for results.
+    """
 
     def __init__(self) -> None:
         self._progress: Progress | None = None
-        self._tasks: dict[str, TaskID] = {}
-        self._phase: TaskID | None = None
-        self._total: TaskID | None = None
-        self._hits = self._done = 0
         self._start = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._progress:
             self._progress.stop()
+
+    def _print(self, text: str) -> None:
+        if self._progress:
+            self._progress.console.print(text, highlight=False, markup=False)
+        else:
+            print(self._plain(text), file=sys.stderr, flush=True)
+
+    def _plain(self, text: str) -> str:
+        """A line where nothing moves."""
+        return text
+
+    def _move(self, *columns: ProgressColumn | str) -> Progress:
+        """Has something move from now on."""
+        from rich.console import Console as Terminal
+        from rich.progress import Progress
+
+        self._progress = Progress(*columns, console=Terminal(stderr=True), transient=True)
+        self._progress.start()
+        return self._progress
+
+
+class Console(_View):
+    """Tells of a run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._tasks: dict[str, TaskID] = {}
+        self._phase: TaskID | None = None
+        self._total: TaskID | None = None
+        self._hits = self._done = 0
 
     def say(self, text: str) -> None:
         """One line of news; on a terminal, with a clock that runs until the next."""
@@ -51,11 +74,8 @@ class Console:
         """One line of what is not as it should be, and does no harm."""
         self._print(f"warning: {text}")
 
-    def _print(self, text: str) -> None:
-        if self._progress:
-            self._progress.console.print(text, highlight=False, markup=False)
-        else:
-            print(f"[{time.monotonic() - self._start:6.1f} s] {text}", file=sys.stderr, flush=True)
+    def _plain(self, text: str) -> str:
+        return f"[{time.monotonic() - self._start:6.1f} s] {text}"
 
     def on_event(self, event: Event) -> None:
         """News of an action."""
@@ -101,23 +121,19 @@ class Console:
             self._total = None
 
     def _live(self) -> Progress:
-        if self._progress is None:
-            from rich.console import Console as Terminal
-            from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+        if self._progress:
+            return self._progress
+        from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
-            self._progress = Progress(
-                SpinnerColumn(),
-                TextColumn("{task.description}", markup=False),
-                TimeElapsedColumn(),
-                TextColumn("[dim]{task.fields[reason]}"),
-                console=Terminal(stderr=True),
-                transient=True,
-            )
-            self._progress.start()
-        return self._progress
+        return self._move(
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            TimeElapsedColumn(),
+            TextColumn("[dim]{task.fields[reason]}"),
+        )
 
 
-class Bytes:
+class Bytes(_View):
     """Bytes that come or go: a bar on a terminal, a line every few seconds elsewhere.
 
     Args:
@@ -128,56 +144,36 @@ class Bytes:
     """Seconds between two lines."""
 
     def __init__(self, verb: str) -> None:
+        super().__init__()
         self._verb = verb
         self._all = self._done = 0
-        self._progress: Progress | None = None
-        self._start = self._told = time.monotonic()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._progress:
-            self._progress.stop()
+        self._told = self._start
 
     def say(self, text: str) -> None:
         """One line of news."""
-        if self._progress:
-            self._progress.console.print(text, highlight=False, markup=False)
-        else:
-            print(text, file=sys.stderr, flush=True)
+        self._print(text)
 
     def total(self, size: int) -> None:
         """How many there are."""
         self._all = size
         if not sys.stderr.isatty():
             return
-        from rich.console import Console as Terminal
         from rich.progress import (
             BarColumn,
             DownloadColumn,
-            Progress,
             TextColumn,
             TimeRemainingColumn,
             TransferSpeedColumn,
         )
 
-        self._progress = Progress(
+        progress = self._move(
             TextColumn(self._verb),
             BarColumn(),
             DownloadColumn(),
             TransferSpeedColumn(),
             TimeRemainingColumn(),
-            console=Terminal(stderr=True),
-            transient=True,
         )
-        self._progress.add_task("", total=size)
-        self._progress.start()
+        progress.add_task("", total=size)
 
     def moved(self, size: int) -> None:
         """So many more are done."""

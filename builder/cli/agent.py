@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from builder.cli import interrupts
-from builder.cli.stores import PATIENCE, release_store, store_option, trust_options
+from builder.cli.stores import (
+    PATIENCE,
+    cache_option,
+    models_option,
+    release_store,
+    store_option,
+    trust_options,
+)
 from builder.errors import BuilderError
 
 if TYPE_CHECKING:
@@ -49,18 +56,10 @@ def seconds(_context: object, _option: object, text: str) -> float:
               help="What the answer to a probe may take.")  # fmt: skip
 @click.option("--rehearse/--no-rehearse", default=True, show_default=True,
               help="Try what is new under other names before clients see it.")  # fmt: skip
-@click.option(
-    "--models", metavar="M,…", help="These models only, with the members of their ensembles."
-)
+@models_option
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True,
               help="For /healthz, /readyz and /metrics; 0 for none.")  # fmt: skip
-@click.option(
-    "--cache",
-    type=click.Path(file_okay=False, path_type=Path),
-    envvar="TRITON_BUILDER_PULL_CACHE",
-    show_envvar=True,
-    help="A folder of files that pods of a node share; default: one beside DIR.",
-)
+@cache_option
 @trust_options
 @click.option("--once", is_flag=True, help="Bring the server to the channel's release, and end.")
 @click.option("--json", "as_json", is_flag=True, help="Say everything as JSON, an event a line.")
@@ -78,7 +77,7 @@ def command(  # noqa: PLR0913 - the command's options
     load_timeout: float,
     answer_timeout: float,
     rehearse: bool,
-    models: str | None,
+    models: list[str],
     port: int,
     cache: Path | None,
     trust: Trust,
@@ -106,7 +105,7 @@ def command(  # noqa: PLR0913 - the command's options
         channel,
         folder,
         cache=cache,
-        models=[m.strip() for m in (models or "").split(",") if m.strip()],
+        models=models,
         check=trust.check if trust else None,
         say=tell.say,
     )

@@ -9,7 +9,14 @@ import click
 
 from builder.cli.options import json_option
 from builder.cli.printing import print_json
-from builder.cli.stores import release_store, store_option, trust_options, work
+from builder.cli.stores import (
+    cache_option,
+    models_option,
+    release_store,
+    store_option,
+    trust_options,
+    work,
+)
 from builder.console import Bytes
 
 if TYPE_CHECKING:
@@ -20,16 +27,8 @@ if TYPE_CHECKING:
 @click.argument("name", metavar="CHANNEL|RELEASE")
 @click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 @store_option
-@click.option(
-    "--models", metavar="M,…", help="These models only, with the members of their ensembles."
-)
-@click.option(
-    "--cache",
-    type=click.Path(file_okay=False, path_type=Path),
-    envvar="TRITON_BUILDER_PULL_CACHE",
-    show_envvar=True,
-    help="A folder of files that pods of a node share; default: one beside DIR.",
-)
+@models_option
+@cache_option
 @trust_options
 @json_option
 @click.pass_obj
@@ -39,7 +38,7 @@ def command(  # noqa: PLR0913 - the command's options
     name: str,
     folder: Path,
     store: str | None,
-    models: str | None,
+    models: list[str],
     cache: Path | None,
     trust: Trust,
     as_json: bool,
@@ -50,7 +49,7 @@ def command(  # noqa: PLR0913 - the command's options
     where = release_store(options, store)
     with Bytes("pulling") as progress:
         how = pull.Options(
-            models=[m.strip() for m in (models or "").split(",") if m.strip()],
+            models=models,
             cache=cache,
             check=trust.check if trust else None,
             say=progress.say,

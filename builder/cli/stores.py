@@ -1,4 +1,4 @@
-"""Which release store a command works on, and whom it trusts."""
+"""Which release store a command works on, what it takes of it, and whom it trusts."""
 
 from __future__ import annotations
 
@@ -31,6 +31,26 @@ store_option = click.option(
     metavar="URL",
     help="The release store: s3://bucket/prefix, gs://, az://, file:///folder; default: "
     f"${VARIABLE}, then release-store in pyproject.toml, then the project's folder releases/.",
+)
+
+
+def _names(_context: object, _option: object, text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+models_option = click.option(
+    "--models",
+    metavar="M,…",
+    default="",
+    callback=_names,
+    help="These models only, with the members of their ensembles.",
+)
+cache_option = click.option(
+    "--cache",
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar="TRITON_BUILDER_PULL_CACHE",
+    show_envvar=True,
+    help="A folder of files that pods of a node share; default: one beside DIR.",
 )
 _trust = (
     click.option(

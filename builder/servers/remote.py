@@ -28,7 +28,6 @@ from builder.servers.server import Control, Upload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import TracebackType
 
     from builder.triton.releases import Release
 
@@ -179,12 +178,7 @@ class RemoteServer:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     # --- looking at it -----------------------------------------------------------------

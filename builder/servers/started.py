@@ -15,7 +15,6 @@ from builder.servers.server import Control
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-    from types import TracebackType
 
     from builder.errors import WorkFailedError
     from builder.servers.guard import Guard
@@ -108,12 +107,7 @@ class StartedServer(ABC):
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop()
 
     @abstractmethod

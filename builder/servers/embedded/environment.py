@@ -21,7 +21,45 @@ if TYPE_CHECKING:
 _BINARY = ("--no-deps", "--only-binary", ":all:")
 
 
-def place(root: Path, make: Callable[[Path], None]) -> None:
+def once(
+    root: Path,
+    there: Callable[[], bool],
+    make: Callable[[Path], None],
+    *,
+    what: str,
+    size: str,
+) -> None:
+    """Makes a folder unless it is there, even where several processes ask for it at once.
+
+    Args:
+        root: the folder.
+        there: whether it is.
+        make: fills a folder that is to become it, and says that it does.
+        what: is in it, for messages.
+        size: that it takes on the disk.
+
+    Raises:
+        MissingError: no place can be made for it.
+        WorkFailedError: the disk is full.
+    """
+    from filelock import FileLock
+
+    try:
+        root.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{root}.lock"):
+            if not there():
+                _place(root, make)
+    except OSError as error:
+        raise MissingError(
+            f"{what} cannot be installed",
+            where=str(root),
+            found=error,
+            expected=f"a writable cache folder with {size} free",
+            fix="free some space, or set TRITON_BUILDER_CACHE to another folder",
+        ) from error
+
+
+def _place(root: Path, make: Callable[[Path], None]) -> None:
     """Makes a folder beside its place and moves it there in one step.
 
     A killed installer's pip may still be writing: so never twice into the same folder. An

@@ -98,8 +98,6 @@ def ensure(release: str, cache: Path, say: Callable[[str], None]) -> Installatio
         MissingError: the release, the platform, the network or libpython is missing.
         WorkFailedError: the disk is full.
     """
-    from filelock import FileLock
-
     programs.resume()
     pins = _pins(release)
     root = cache.absolute() / "servers" / f"{release}-{_digest(pins)}"
@@ -107,20 +105,18 @@ def ensure(release: str, cache: Path, say: Callable[[str], None]) -> Installatio
     if _complete(installation):
         return installation
     _check_platform(release)
-    try:
-        root.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{root}.lock"):
-            if not _complete(installation):
-                say(f"installing tritonserver {pins.server} ({release}), once, into {root}")
-                environment.place(root, lambda work: _install(work, release, pins))
-    except OSError as error:
-        raise MissingError(
-            "the embedded Triton server cannot be installed",
-            where=str(root),
-            found=error,
-            expected="a writable cache folder with 500 MB free",
-            fix="free some space, or set TRITON_BUILDER_CACHE to another folder",
-        ) from error
+
+    def make(work: Path) -> None:
+        say(f"installing tritonserver {pins.server} ({release}), once, into {root}")
+        _install(work, release, pins)
+
+    environment.once(
+        root,
+        lambda: _complete(installation),
+        make,
+        what="the embedded Triton server",
+        size="500 MB",
+    )
     return installation
 
 

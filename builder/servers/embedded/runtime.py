@@ -83,35 +83,26 @@ def ensure(release: str, cache: Path, say: Callable[[str], None]) -> Path:
     """
     if release in install.RELEASES:
         return install.ensure(release, cache, say).runtime
-    from filelock import FileLock
-
     check(release)
     programs.resume()
-    packages = {"onnxruntime": row(release).need("onnxruntime"), "numpy": NUMPY}
+    version = row(release).need("onnxruntime")
+    packages = {"onnxruntime": version, "numpy": NUMPY}
     parts = json.dumps([PYTHON, sorted(packages.items())]).encode()
-    name = f"{packages['onnxruntime']}-{hashlib.sha256(parts).hexdigest()[:12]}"
+    name = f"{version}-{hashlib.sha256(parts).hexdigest()[:12]}"
     root = cache.absolute() / "runtimes" / name
     interpreter = root / "bin" / "python"
     if interpreter.exists():
         return interpreter
-    try:
-        root.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{root}.lock"):
-            if not interpreter.exists():
-                say(
-                    f"installing onnxruntime {packages['onnxruntime']} ({release}), once, in {root}"
-                )
-                environment.place(root, lambda work: _filled(work, packages))
-    except OSError as error:
-        raise MissingError(
-            "the release's ONNX Runtime cannot be installed",
-            where=str(root),
-            found=error,
-            expected="a writable cache folder with 200 MB free",
-            fix="free some space, or set TRITON_BUILDER_CACHE to another folder",
-        ) from error
+
+    def make(work: Path) -> None:
+        say(f"installing onnxruntime {version} ({release}), once, in {root}")
+        environment.create(work, packages)
+
+    environment.once(
+        root,
+        interpreter.exists,
+        make,
+        what="the release's ONNX Runtime",
+        size="200 MB",
+    )
     return interpreter
-
-
-def _filled(folder: Path, packages: Mapping[str, str]) -> None:
-    environment.create(folder, packages)
