@@ -1,12 +1,16 @@
 """The contract of the command line: exit codes, messages, what is imported."""
 
+import datetime as dt
 import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from builder.cli import releases
+from builder.release.listing import Row
 from tests.projects import ECHO_SOURCE, echo, ensemble, model
 
 pytestmark = pytest.mark.slow
@@ -172,6 +176,32 @@ def test_a_terminal_that_knows_no_arrows(project, run, monkeypatch):
     assert "dims.batch.max 4 ? 3" in run("plan", check=0).stdout
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed_are_nowhere(project, run, closed):
+    echo(project)
+    run("check", check=0)
+    line = f'exec "$0" -m builder -C "$1" check {closed}'
+    done = subprocess.run(
+        ["sh", "-c", line, sys.executable, str(project)], check=False, capture_output=True
+    )
+    assert done.returncode == 0
+    assert done.stderr == b""
+
+
+def test_a_full_disk_under_standard_output_is_told(project):
+    echo(project)
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "builder", "-C", str(project), "check"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert "error: standard output, or a file: the disk is full" in done.stderr
+
+
 def test_a_source_that_ends_the_process(project, run):
     echo(project, source="import os\nos._exit(0)\ndef samples(): ...\ndef reference(x): ...\n")
     assert "the source ended the process" in run("build", "--no-validate", check=1).stderr
@@ -302,6 +332,16 @@ def test_triton_s_releases_are_shown(project, run):
         *("embedded", "server"),
     ]
     assert lines["24.02"][2] == "?"
+
+
+def test_a_narrow_terminal_shows_names_of_releases_whole(monkeypatch, capsys):
+    monkeypatch.setattr(releases, "WIDTH", 40)
+    when = dt.datetime(2026, 1, 2, tzinfo=dt.UTC)
+    name = f"sha256:{'0123456789' * 6}0123"
+    releases._show(
+        [Row(name, "cpu", "24.10", 8, 256_000_000, when, ("prod", "staging"), signed=True)]
+    )
+    assert "sha256:012345678901" in capsys.readouterr().out
 
 
 def test_triton_s_releases_as_json(project, run):

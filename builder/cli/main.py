@@ -7,6 +7,7 @@ Exit codes: 0 done; 1 the work failed; 2 the input is wrong; 3 something needed 
 from __future__ import annotations
 
 import atexit
+import errno
 import gc
 import importlib
 import io
@@ -21,7 +22,7 @@ import click
 from builder import __version__
 from builder.cli import interrupts
 from builder.cli.printing import print_error, print_json
-from builder.errors import BuilderError, InputError, MissingError
+from builder.errors import BuilderError, InputError, MissingError, WorkFailedError
 
 COMMANDS = (
     *("init", "check", "plan", "build", "validate", "compare", "serve"),
@@ -70,6 +71,7 @@ def cli(context: click.Context, *, debug: bool, project: Path) -> None:
 
 def main() -> NoReturn:
     """The entry point."""
+    _open_streams()
     interrupts.listen()
     gc.set_threshold(100_000)  # thousands of specs and records are no garbage: saves a tenth
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "true")  # looking for them takes 20 ms
@@ -101,10 +103,27 @@ def main() -> NoReturn:
         _fail(error, debug=debug, as_json=as_json)
 
 
+def _open_streams() -> None:
+    """What the caller has closed is nowhere, and not the next file that is opened."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - no path, no end
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+
+
 def _told(error: Exception) -> BuilderError:
     """Whatever went wrong, as an error for the user."""
     if isinstance(error, BuilderError):
         return error
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return WorkFailedError(
+            "the disk is full",
+            where=error.filename or "standard output, or a file",
+            fix="make room, and run it again",
+        )
     module = (error.name or "") if isinstance(error, ModuleNotFoundError) else ""
     if module and module.split(".")[0] != "builder":
         return _not_installed(module)

@@ -74,7 +74,8 @@ def _show(rows: list[Row]) -> None:
     from rich.table import Table
 
     table = Table(box=None)
-    for heading in ("release", "target", "triton", "models", "MB", "published", "channels", ""):
+    table.add_column("release", no_wrap=True, min_width=19)  # in part it names nothing
+    for heading in ("target", "triton", "models", "MB", "published", "channels", ""):
         table.add_column(heading, justify="right" if heading in {"models", "MB"} else "left")
     for row in rows:
         table.add_row(
