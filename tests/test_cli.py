@@ -293,6 +293,14 @@ def test_strict_refuses_what_is_not_reproducible_also_when_it_is_a_hit(project, 
     assert "time.time" in again.stderr
 
 
+def test_a_requirement_that_is_not_installed_exits_with_three(project, run):
+    spec = echo(project) / "model.yaml"
+    spec.write_text(spec.read_text() + "requires: [numpy, no-such-thing]\n")
+    done = run("build", "--no-validate", check=3)
+    assert f"models/echo/model.yaml:{len(spec.read_text().splitlines())}: " in done.stderr
+    assert "`no-such-thing`, which echo requires, is not installed" in done.stderr
+
+
 def test_a_model_that_declares_more_memory_than_there_is_exits_with_three(project, run):
     folder = echo(project)
     spec = (folder / "model.yaml").read_text()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from builder.errors import InputError
+from builder.errors import InputError, MissingError, SeveralError
 from builder.plan.toolchain import TOOLS, Toolchain
 from builder.store import digests
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from builder.plan.graph import Graph
     from builder.spec.project import Project
@@ -42,6 +42,29 @@ def files(graph: Graph, store: Store) -> dict[str, str]:
         if digest == digests.MISSING:
             raise InputError("a source is missing", where=path, fix=f"create {path}")
     return found
+
+
+def check_required(project: Project, models: Collection[str], toolchain: Toolchain) -> None:
+    """What specs require is installed: of a name with a typo no new version would rebuild.
+
+    Raises:
+        MissingError: something is not; SeveralError where more than one thing is not.
+    """
+    errors = [
+        MissingError(
+            f"`{name}`, which {model} requires, is not installed",
+            where=project.documents[model].where(("requires", number)),
+            found=name,
+            expected="the name of an installed distribution",
+            fix=f"pip install {name}, or correct the name",
+        )
+        for model, spec in project.models.items()
+        if model in models
+        for number, name in enumerate(spec.requires)
+        if name not in toolchain.distributions
+    ]
+    if errors:
+        raise SeveralError.of(errors)
 
 
 def check_weights(project: Project, store: Store) -> None:

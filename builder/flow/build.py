@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from builder.engine import run as engine
+from builder.engine.observed import check_required
 from builder.errors import WorkFailedError
 from builder.files import sha256
 from builder.flow import assemble, hazards, layers
@@ -91,6 +92,7 @@ def build(context: Context, options: Options) -> Outcome:
     Raises:
         BuilderError: something failed; the former repository is as it was.
     """
+    check_required(context.project, context.names, context.toolchain)
     sharing = Sharing(context.store)
     with swap.claim(context.repository, options.say), ExitStack() as stack:
         context.store.sweep()
