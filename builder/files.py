@@ -34,8 +34,8 @@ def disk_full(place: Path) -> Iterator[None]:
             "the disk is full",
             where=str(place),
             found=_free(place),
-            fix="free some space, or set TRITON_BUILDER_CACHE to a folder on a larger disk; "
-            "what was finished is kept and will not be built again",
+            fix="free some space there; where it is the cache's, $TRITON_BUILDER_CACHE may name "
+            "a folder on a larger disk. What was finished is kept and will not be built again",
         ) from e
 
 
@@ -64,7 +64,8 @@ def disk_errors(place: Path) -> Iterator[None]:
             "cannot write here",
             where=str(place),
             found=e.strerror,
-            fix="make it writable, or set TRITON_BUILDER_CACHE to a folder that is",
+            fix="make it writable; where it is the cache's, $TRITON_BUILDER_CACHE may name "
+            "a folder that is",
         ) from e
 
 
