@@ -15,18 +15,22 @@ Credentials and endpoints come from the environment, under the names that `objec
                         AZURE_STORAGE_SAS_TOKEN, or AZURE_STORAGE_CLIENT_ID,
                         AZURE_STORAGE_CLIENT_SECRET and AZURE_STORAGE_TENANT_ID
 
-and HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE for all of them. Nothing is read from the URL.
+and HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE for all of them. Nothing is read from the URL. A variable
+that is empty, as CI systems leave one of a secret that is not there, is none.
 """
 
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from builder.remote.limits import Limits
 
 TRYING = 0.75
@@ -64,9 +68,7 @@ def open_store(url: str, limits: Limits, *, create: bool) -> tuple[Any, Any]:
         store = from_url(url)
         return store, store
     options: dict[str, Any] = {
-        name: value
-        for name in CLIENT
-        if (value := os.environ.get(PREFIXES[scheme] + name.upper())) is not None
+        name: value for name in CLIENT if (value := os.environ.get(PREFIXES[scheme] + name.upper()))
     }
     # the request as a whole has no end of its own: each is given one here, by its size
     options |= {"connect_timeout": timedelta(seconds=limits.connect), "timeout": "1h"}
@@ -80,15 +82,28 @@ def open_store(url: str, limits: Limits, *, create: bool) -> tuple[Any, Any]:
     }
     extra = {"unsigned_payload": True} if _sealed(scheme) else {}
     patient: Any = {**options, "read_timeout": timedelta(seconds=limits.answer)}
-    return (
-        from_url(url, client_options=patient, retry_config=retry, **extra),
-        from_url(url, client_options=options, retry_config=retry, **extra),
-    )
+    with _without_empty(PREFIXES[scheme]):
+        return (
+            from_url(url, client_options=patient, retry_config=retry, **extra),
+            from_url(url, client_options=options, retry_config=retry, **extra),
+        )
+
+
+@contextmanager
+def _without_empty(prefix: str) -> Iterator[None]:
+    """Hides variables without a value: of some, `object_store` panics at the first request."""
+    hidden = [name for name, value in os.environ.items() if name.startswith(prefix) and not value]
+    for name in hidden:
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(dict.fromkeys(hidden, ""))
 
 
 def _sealed(scheme: str) -> bool:
     """Whether bodies go to S3 by TLS, so that their digest in the signature tells nothing new."""
-    if PREFIXES[scheme] != "AWS_" or "AWS_UNSIGNED_PAYLOAD" in os.environ:
+    if PREFIXES[scheme] != "AWS_" or os.environ.get("AWS_UNSIGNED_PAYLOAD"):
         return False
     return not any(os.environ.get(name, "").lower().startswith("http://") for name in ENDPOINTS)
 

@@ -271,7 +271,7 @@ def check_url(url: str) -> None:
     account = parts.username is not None and not parts.scheme.startswith("abfs")
     if secret or account:
         raise wrong(
-            "the address of the remote cache holds more than a place",
+            "the address holds more than a place",
             "an address without user, password or query",
             "give credentials in the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, …",
         )

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import os
 
 import pytest
 
@@ -33,6 +34,30 @@ def test_a_body_is_signed_where_nothing_else_protects_it(tmp_path, monkeypatch, 
         assert asyncio.run(bucket.get("blob", 100)) == CONTENT
     unsigned = tls if asked is None else asked == "true"
     assert server.digests == [UNSIGNED if unsigned else SIGNED]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "AWS_ENDPOINT",
+        "AWS_ENDPOINT_URL_S3",
+        "AWS_PROXY_URL",
+        "AWS_SKIP_SIGNATURE",
+        "AWS_UNSIGNED_PAYLOAD",
+    ],
+)
+def test_an_empty_variable_is_none(monkeypatch, name):
+    with running() as server:
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
+        monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+        monkeypatch.setenv(name, "")
+        bucket = Bucket("s3://bucket/there", Limits(retries=0), create=False)
+        asyncio.run(bucket.put("blob", CONTENT))
+        assert asyncio.run(bucket.get("blob", 100)) == CONTENT
+        assert os.environ[name] == ""
+    assert server.digests == [SIGNED]
 
 
 @pytest.mark.parametrize(
