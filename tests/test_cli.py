@@ -3,6 +3,7 @@
 import datetime as dt
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -200,6 +201,37 @@ def test_a_full_disk_under_standard_output_is_told(project):
         )
     assert done.returncode == 1
     assert "error: standard output, or a file: the disk is full" in done.stderr
+
+
+def _locked_out(project, *arguments):
+    """Runs a command as somebody whom modes of files bind, as they do not bind root."""
+    line = shlex.join([sys.executable, "-m", "builder", "-C", str(project), *arguments])
+    words = ["sh", "-c", line]
+    if os.geteuid() == 0:
+        drop = "--bounding-set=-dac_override,-dac_read_search"
+        words = ["setpriv", drop, "--inh-caps=-dac_override,-dac_read_search", *words]
+    return subprocess.run(words, capture_output=True, text=True, check=False)
+
+
+def test_a_folder_of_specs_that_may_not_be_read_exits_with_two(project):
+    folder = echo(project)
+    for locked, name in ((folder, "models/echo/model.yaml"), (folder.parent, "models")):
+        locked.chmod(0)
+        done = _locked_out(project, "check")
+        locked.chmod(0o755)
+        assert done.returncode == 2, done.stderr
+        assert f"error: {name}: cannot be read" in done.stderr
+
+
+def test_what_a_user_may_not_read_exits_with_three(project):
+    echo(project)
+    built = project / "repository" / "cpu"
+    built.mkdir(parents=True)
+    built.chmod(0)
+    done = _locked_out(project, "publish")
+    built.chmod(0o755)
+    assert done.returncode == 3, done.stderr
+    assert f"error: {built}/manifest.json: this user may not" in done.stderr
 
 
 def test_a_source_that_ends_the_process(project, run):

@@ -124,6 +124,13 @@ def _told(error: Exception) -> BuilderError:
             where=error.filename or "standard output, or a file",
             fix="make room, and run it again",
         )
+    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return MissingError(
+            "this user may not",
+            where=error.filename or "a file or folder",
+            found=error.strerror,
+            fix="give the user that runs this the right to read it, and to write what is written",
+        )
     module = (error.name or "") if isinstance(error, ModuleNotFoundError) else ""
     if module and module.split(".")[0] != "builder":
         return _not_installed(module)

@@ -108,8 +108,12 @@ def load(root: Path) -> Project:
     """
     settings = read_settings(root)
     reading = _Reading(root)
-    reading.models()
-    reading.ensembles()
+    try:
+        reading.models()
+        reading.ensembles()
+    except OSError as e:
+        where = os.path.relpath(e.filename, root) if e.filename else "models/"
+        raise InputError("cannot be read", where=where, found=e.strerror) from e
     reading.wire()
     if not reading.specs:
         raise InputError(
