@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from builder.engine import machine
-from builder.errors import InputError, MissingError
+from builder.errors import InputError
 from builder.servers.containers import engine as engines
+from builder.servers.containers.plans import Plans
 from builder.servers.containers.server import ContainerServer
 from builder.triton.releases import release
 
@@ -49,11 +49,9 @@ class Contained:
         """The server, not started yet.
 
         Raises:
-            MissingError: as `identity`; or a GPU here is none that plans are built for.
+            MissingError: as `identity`.
         """
         engine, image = self._found(say)
-        if self._gpu and self._target.compiles and not engine.host:
-            self._check_capabilities([gpu.capability for gpu in machine.this().gpus])
         return ContainerServer(
             engine,
             image,
@@ -62,23 +60,21 @@ class Contained:
             launch,
             limits=self._target.container,
             gpu=self._gpu,
+            plans=self._plans,
             where=self._where,
             say=say,
         )
 
-    def _check_capabilities(self, gpus: Sequence[str]) -> None:
-        """Raises MissingError where a GPU that the container gets has no plan: no load would do."""
-        wanted = self._target.compute_capabilities
-        without = unplanned(gpus, self._target.container.gpus or "all", wanted)
-        if without:
-            raise MissingError(
-                "a GPU of this machine has no plan among the target's",
-                where=f"{self._where.rpartition(' ')[0]} compute-capabilities",
-                found=f"compute capability {', '.join(without)}",
-                expected=", ".join(wanted),
-                fix="name it in `compute-capabilities`, give the container other GPUs (`gpus` of "
-                "`container`), or prove the target on a machine that has its GPUs",
-            )
+    @property
+    def _plans(self) -> Plans | None:
+        if not self._target.compiles:
+            return None
+        return Plans(
+            self._release.need("tensorrt"),
+            self._target.tensorrt.version_compatible,
+            self._target.compute_capabilities,
+            self._where.rpartition(" ")[0],
+        )
 
     @property
     def _gpu(self) -> bool:
@@ -101,16 +97,3 @@ class Contained:
             engine = engines.find()
             self._asked = engine, engine.image(self._name, say, self._where)
         return self._asked
-
-
-def unplanned(gpus: Sequence[str], given: str, planned: Sequence[str]) -> list[str]:
-    """The compute capabilities that a container has and no plan is for: Triton loads on every GPU.
-
-    Args:
-        gpus: those of the machine's GPUs, by number; none where it does not tell.
-        given: which of them the container gets: `all`, or their numbers; UUIDs say nothing here.
-        planned: those that plans are built for.
-    """
-    numbers = range(len(gpus)) if given == "all" else [n for n in given.split(",") if n.isdigit()]
-    has = {gpus[int(number)] for number in numbers if int(number) < len(gpus)}
-    return sorted(has - set(planned))

@@ -58,6 +58,7 @@ def _model(
             )
         found = _version(context, version, records, spec.outputs, layers, gate)
         versions.append(replace(found, probe=_probe(tree / plan.name, version)))
+    weighs = context.target.device == "gpu" and spec.format != "python"
     return Subject(
         name=plan.name,
         config=(tree / plan.name / "config.pbtxt").read_text(encoding="utf-8"),
@@ -70,6 +71,7 @@ def _model(
         default=max(v.number for v in plan.versions),
         timeout_us=spec.timeout if spec.batched and spec.batching else None,
         warmup=spec.warmup,
+        on_gpu=tree / plan.name if weighs else None,
     )
 
 

@@ -29,6 +29,7 @@ from builder.servers.server import Control, Upload
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from builder.servers.gpus import Gpu
     from builder.triton.releases import Release
 
 SCHEMES = {"http": False, "https": True, "grpc": False, "grpcs": True}
@@ -146,6 +147,10 @@ class RemoteServer:
     def memory(self) -> int:
         """See `Server`: nobody can tell, so 0."""
         return 0
+
+    def gpus(self) -> Sequence[Gpu]:
+        """See `Server`; told by its metrics, where they can be reached."""
+        return metrics.gpus_now(self.metrics) if self._metered else ()
 
     def shortage(self) -> str | None:
         """See `Server`."""

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import psutil
 
     from builder.servers.endpoint import Access
+    from builder.servers.gpus import Gpu
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,10 @@ class Server(Protocol):
 
     def gpu_memory(self) -> int | None:
         """Bytes in use on its GPUs, by whomever; None where it has none, or nobody can tell."""
+        ...
+
+    def gpus(self) -> Sequence[Gpu]:
+        """Its GPUs as they are now, as far as they can be seen; none where it has none."""
         ...
 
     def shortage(self) -> str | None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from builder.errors import WorkFailedError
+    from builder.servers.gpus import Gpu
     from builder.servers.guard import Guard
     from builder.servers.launch import Launch
     from builder.servers.output import Output
@@ -89,6 +90,10 @@ class StartedServer(ABC):
     def gpu_memory(self) -> int | None:
         """See `Server`."""
         return metrics.gpu_memory_now(self.metrics, metrics.INTERVAL / 1000)
+
+    def gpus(self) -> Sequence[Gpu]:
+        """See `Server`."""
+        return metrics.gpus_now(self.metrics)
 
     def shortage(self) -> str | None:
         """See `Server`."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from builder.errors import MissingError
 from builder.stages.compiling import compiler, device
 from builder.stages.job import MODEL
+from builder.triton import plans
 from builder.triton.releases import table
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def run(job: Job) -> dict[str, object]:
     plan = compiler.build(
         library, job.inputs["onnx"] / MODEL, params["profiles"], _options(params, kept), job.where
     )
+    _says(plan.content, params["tensorrt"])
     if kept and plan.timings:
         kept.parent.mkdir(parents=True, exist_ok=True)
         aside = kept.with_suffix(f".{os.getpid()}")
@@ -96,13 +98,29 @@ def _same(found: str, wanted: str) -> None:
     Raises:
         MissingError: it is another one.
     """
-    pairs = zip(found.split("."), wanted.split("."), strict=False)
-    if found.count(".") < 2 or any(one != other for one, other in pairs):  # noqa: PLR2004 - a.b.c
+    if not plans.loads(wanted, found):
         raise MissingError(
             f"a plan of TensorRT {found} does not load in the target's Triton release",
             found=f"TensorRT {found} here",
             expected=f"TensorRT {wanted}",
             fix=_way(wanted),
+        )
+
+
+def _says(plan: bytes, wanted: str) -> None:
+    """Refuses a plan that is of another version than the package says: its library was another's.
+
+    Raises:
+        MissingError: it is.
+    """
+    maker = plans.maker(plan)
+    if maker and not plans.loads(wanted, maker.version):
+        raise MissingError(
+            "the plan that was built is of another TensorRT than the package says",
+            found=f"a plan of {maker}",
+            expected=f"TensorRT {wanted}",
+            fix="let no other libnvinfer come first: LD_LIBRARY_PATH, or another installation of "
+            "TensorRT",
         )
 
 

@@ -30,6 +30,7 @@ from builder.validation.checks import (
     queue,
     readiness,
     requests,
+    room,
     versions,
 )
 from builder.validation.client import Client, RefusedError
@@ -41,6 +42,7 @@ from builder.validation.verdict import LEAKS, Verdict, failed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from builder.servers.causes import Cause
     from builder.servers.server import Server
     from builder.validation.subject import Subject, VersionSubject
     from builder.validation.verdict import Finding
@@ -126,6 +128,7 @@ class _Asking:
         self._say = say
         self._held: Held | None = None
         self._added: dict[str, Mapping[str, float]] = {}
+        self._hindered: dict[str, Cause] = {}
 
     def common(self) -> list[Finding]:
         """What is asked of the server itself."""
@@ -142,6 +145,13 @@ class _Asking:
             with contextlib.suppress(RefusedError):  # it is about a figure; loads will tell
                 self._client.await_unloaded(IDENTITY)
             self._held = Held.by(self._server)
+        hindrance = room.hindrance(self._server, subject, self._hindered)
+        if hindrance:
+            self._hindered[subject.name] = hindrance
+            self._say(f"{subject.name}: not loaded: {hindrance.problem}")
+            loading = readiness.untried(hindrance)
+            cases = [Case(self._server, self._client, subject, v) for v in subject.versions]
+            return [[readiness.ready(case, loading)] for case in cases]
         before = self._held
         line = f"{subject.name}: still loading after {SLOW_LOAD:.0f} s"
         slow = threading.Timer(SLOW_LOAD, self._say, [line])

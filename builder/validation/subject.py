@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     import numpy as np
 
@@ -71,6 +72,7 @@ class Subject:
         warmup: the batch sizes that are warmed; empty for ensembles.
         ensemble: whether Triton itself runs it, out of members.
         members: the models that must be loaded before it.
+        on_gpu: its folder, where what lies in its versions is loaded onto GPUs: graphs and plans.
     """
 
     name: str
@@ -86,6 +88,7 @@ class Subject:
     warmup: tuple[int, ...] = ()
     ensemble: bool = False
     members: tuple[str, ...] = ()
+    on_gpu: Path | None = None
 
 
 def in_load_order(subjects: Sequence[Subject]) -> list[Subject]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import importlib.util
+import re
 import shutil
 import subprocess
 import sys
@@ -50,6 +51,13 @@ WORKDIR /opt/tritonserver
 """Where things are in NVIDIA's image; its Python too has its packages among the system's own."""
 
 
+TENSORRT = """\
+ARG BASE
+FROM $BASE
+COPY --from=libraries libtriton_tensorrt.so /opt/tritonserver/backends/tensorrt/
+COPY --from=libraries libnvinfer.so.* /opt/tritonserver/lib/
+RUN cd /opt/tritonserver/lib && for f in libnvinfer.so.*; do ln -s $f ${f%.*.*}; done
+"""
 RTX = """\
 ARG BASE
 FROM $BASE
@@ -86,6 +94,27 @@ def tritonserver(engine: Engine, installation: Installation) -> str:
     image = f"{REPOSITORY}/tritonserver:{installation.release}-{_digest([base.encode(), *sources])}"
     contexts = {"installation": installation.root, "backends": BACKENDS}
     return _built(engine, image, TRITON, base, contexts)
+
+
+def tensorrt(engine: Engine, installation: Installation, version: str) -> str:
+    """`tritonserver` with the files of a TensorRT where NVIDIA's image has them; they do nothing.
+
+    The backend's asks the loader for TensorRT's library, as the real one does.
+    """
+    base = tritonserver(engine, installation)
+    image = f"{REPOSITORY}/tensorrt:{version}-{_digest([base.encode(), TENSORRT.encode()])}"
+    major = version.partition(".")[0]
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        backend = installation.backends / "python" / "libtriton_python.so"
+        elf = backend.read_bytes()
+        asked = re.search(rb"\0(libarchive-[^\0]+)\0", elf)
+        assert asked
+        wanted = f"libnvinfer.so.{major}".encode().ljust(len(asked[1]), b"\0")
+        (folder / "libtriton_tensorrt.so").write_bytes(elf.replace(asked[1], wanted))
+        some = min(installation.root.glob("server/lib/*.so*"), key=lambda lib: lib.stat().st_size)
+        shutil.copy(some, folder / f"libnvinfer.so.{version}")
+        return _built(engine, image, TENSORRT, base, {"libraries": folder})
 
 
 def tensorrt_rtx(engine: Engine) -> str:

@@ -11,8 +11,9 @@ from builder.errors import MissingError, WorkFailedError
 from builder.plan.action import Action, Needs
 from builder.plan.evaluate import Record
 from builder.stages import artifact, tensorrt
-from builder.stages.compiling import compiler, device
+from builder.stages.compiling import compiler, device, refusals
 from builder.store.store import Store
+from builder.triton import plans
 from tests.stages import graphs
 from tests.stages.graphs import X, Y
 
@@ -88,6 +89,25 @@ def test_a_plan_is_built_into_the_file_that_the_action_names(tmp_path, stand_in)
     assert facts["size"] == (here.out / "model_cc90.plan").stat().st_size > 1000
     assert facts["layers"] == 2
     assert stand_in.current == 1
+
+
+@pytest.mark.export
+def test_a_plan_names_the_library_that_built_it(tmp_path, stand_in):
+    here = job(tmp_path)
+    tensorrt.run(here)
+    assert str(plans.maker_of(here.out / "model_cc90.plan")) == "TensorRT-RTX 1.7.1.116"
+
+
+@pytest.mark.export
+def test_a_package_whose_library_is_of_another_version_is_refused(tmp_path, stand_in, monkeypatch):
+    monkeypatch.setattr(sys.modules["tensorrt"], "__version__", "1.7.2.9")
+    here = job(tmp_path, tensorrt="1.7.2.9")
+    with pytest.raises(MissingError, match="another TensorRT than the package says") as caught:
+        tensorrt.run(here)
+    assert caught.value.found == "a plan of TensorRT-RTX 1.7.1.116"
+    assert caught.value.expected == "TensorRT 1.7.2.9"
+    assert "LD_LIBRARY_PATH" in caught.value.fix
+    assert list(here.out.iterdir()) == []
 
 
 @pytest.mark.export
@@ -201,3 +221,20 @@ def test_an_input_that_the_spec_has_not_is_named(tmp_path):
             compiler.Options(),
             "here",
         )
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "[defaultAllocator.cpp::allocate::31] Error Code 1: Cuda Runtime (out of memory)",
+        "[resizePhysical::154] Error Code 2: OutOfMemory (Requested size was 4294967296 bytes.)",
+        "Requested amount of GPU memory (4294967296 bytes) could not be allocated.",
+    ],
+)
+def test_a_gpu_without_room_is_not_the_graphs_fault(tmp_path, said):
+    artifact.write(graphs.layer(), tmp_path)
+    log = ["Could not find any implementation for node {ForeignNode[first]}.", said]
+    error = refusals.unbuilt("TensorRT 10.5.0", tmp_path / "model.onnx", log, "tensorrt m 1.0")
+    assert "too little memory for TensorRT 10.5.0 to build the plan" in error.problem
+    assert error.found == said
+    assert "tensorrt.workspace" in error.fix

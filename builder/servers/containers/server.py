@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
 
 from builder.errors import BuilderError, InputError, MissingError, WorkFailedError
-from builder.servers import causes, options, version
+from builder.servers import causes, gpus, options, version
 from builder.servers import log as logs
 from builder.servers import ports as port_numbers
 from builder.servers.containers import folders, inside, isolation, owner
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from builder.servers.containers.engine import Engine, Image
+    from builder.servers.containers.plans import Plans
+    from builder.servers.gpus import Gpu
     from builder.spec.target import Container
     from builder.triton.releases import Release
 
@@ -63,13 +65,14 @@ class ContainerServer(StartedServer):
         launch: how it is started.
         limits: what it may have.
         gpu: whether it gets GPUs.
+        plans: what is asked of it by plans of TensorRT that it is to load; None where it gets none.
         where: what names the image, for messages.
         say: told in a line what people should know.
 
     Raises:
         InputError: a repository is no folder, a port that was asked for is taken, or the image
-            holds another release.
-        MissingError: the engine, or a GPU, is not to be had.
+            holds another release, or another TensorRT than the plans'.
+        MissingError: the engine, or a GPU, is not to be had, or one has no plan.
         WorkFailedError: it ended or was not live in time; the log's tail is in the message.
     """
 
@@ -85,6 +88,7 @@ class ContainerServer(StartedServer):
         *,
         limits: Container,
         gpu: bool = False,
+        plans: Plans | None = None,
         where: str = "image",
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -94,6 +98,7 @@ class ContainerServer(StartedServer):
         self._expected = release
         self._limits = limits
         self._gpu = gpu
+        self._plans = plans
         self._where = where
         self._say = say
         self.container = f"triton-builder-{secrets.token_hex(6)}"
@@ -136,6 +141,12 @@ class ContainerServer(StartedServer):
             return 0
         return inside.held(self.engine.inside(self.container, inside.HELD))
 
+    def gpus(self) -> Sequence[Gpu]:
+        """See `Server`; told by `nvidia-smi`, which the engine puts where it gives GPUs."""
+        if not (self._gpu and self._runs):
+            return ()
+        return gpus.read(self.engine.inside(self.container, gpus.ASK)) or super().gpus()
+
     def shortage(self) -> str | None:
         """See `Server`: processes that its kernel has killed, for want of memory."""
         limit = self._limits.memory
@@ -171,6 +182,9 @@ class ContainerServer(StartedServer):
         self._read_ports()
         self._wait_until_live()
         self._check_release()
+        if self._plans:
+            told = self.engine.inside(self.container, inside.TENSORRT)
+            self._plans.check(inside.tensorrt(told), self.gpus(), self.image.name)
         if self._gpu:
             self._check_gpu()
 

@@ -27,6 +27,9 @@ QDQ = frozenset({"QuantizeLinear", "DequantizeLinear"})
 NOISE = re.compile(r"catchCudaError|^Invalid Node - ")
 """What the library says beside the point: that no GPU is there, and a node's name once more."""
 
+FULL = re.compile(r"amount of GPU memory \(\d+ bytes\) could not be allocated|(?i:out ?of ?memory)")
+"""What it says where the GPU, and not the graph, is at fault."""
+
 AWAY = "if TensorRT itself is known to take it, set `preflight = false` for the target"
 
 
@@ -48,6 +51,17 @@ def unparsed(library: str, model: Path, errors: Sequence[Any], where: str) -> Wo
 def unbuilt(library: str, model: Path, log: Sequence[str], where: str) -> WorkFailedError:
     """The refusal of a builder: what it logged, and the nodes whose names stand there."""
     words = _plain(log)
+    full = next((word for word in words if FULL.search(word)), None)
+    if full:
+        return WorkFailedError(
+            f"the GPU has too little memory for {library} to build the plan",
+            where=where,
+            found=full,
+            expected="memory for the weights, and for what layers use while they are timed",
+            fix="build on a GPU that nobody else uses, or a larger one; or let the target's "
+            "`tensorrt.workspace` be smaller, or the largest `dims` in model.yaml",
+            detail="\n".join(words),
+        )
     named = list(_named(words, _graph(model).graph.node))
     found = some([str(node) for node in named])
     return WorkFailedError(

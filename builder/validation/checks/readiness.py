@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from builder.validation.subject import Subject
     from builder.validation.verdict import Finding
 
+UNTRIED = "the load was not tried"
 CLOCK_MS = 20.0
 """How finely server and client time is told apart."""
 STEADY = 7
@@ -88,6 +89,11 @@ def load(client: Client, server: Server, subject: Subject) -> Loading:
         if refusal is None and number not in seen and _ready(client, subject.name, number):
             seen[number] = now
     return Loading(seconds, seen, refusal, known)
+
+
+def untried(known: Cause) -> Loading:
+    """Of a load that cannot come to anything."""
+    return Loading(0.0, {}, UNTRIED, known)
 
 
 def ready(case: Case, loading: Loading) -> Finding:
@@ -204,6 +210,8 @@ def _refused(message: str, known: Cause | None) -> Finding:
         reason = f"warm-up sample '{sample}' failed, which keeps the model from loading"
     if known is None:
         return failed("ready", reason, expected="a successful load", found=_short(message))
+    if message == UNTRIED:
+        reason = "the model would not load"
     return failed(
         "ready",
         f"{reason}: {known.problem}",
