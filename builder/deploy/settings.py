@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
+from builder.errors import InputError
+from builder.release.layout import check_channel
 from builder.spec.duration import Duration
 from builder.spec.size import Size
 from builder.spec.tensor import Frozen
@@ -50,6 +52,14 @@ def _whole(value: str) -> str:
         if parts.password:
             raise ValueError("an address with a password in it; expected it in the Secret")
     return value
+
+
+def _channel(name: str) -> str:
+    try:
+        check_channel(name)
+    except InputError as e:
+        raise ValueError(f"{e.problem}; expected {e.expected}") from e
+    return name
 
 
 class _Kebab(Frozen):
@@ -142,7 +152,7 @@ class Deployment(_Kebab):
     pull_image: str | None = None
     image_pull_secrets: tuple[Label, ...] = ()
     store: str | None = None
-    channel: str | None = None
+    channel: Annotated[str, AfterValidator(_channel)] | None = None
     agent: bool = False
     control_secret: Label | None = None
     verify_key: str | None = None

@@ -120,8 +120,8 @@ def decode(content: bytes, name: str, where: str) -> Channel:
         raise WorkFailedError(
             "not a channel",
             where=where,
-            found=repr(e),
-            fix="promote a release to another channel, and see who wrote this one",
+            found=f"{type(e).__name__}: {e}",
+            fix="see who wrote it; remove that object, and promote a release to the channel anew",
         ) from e
 
 

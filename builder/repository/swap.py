@@ -89,7 +89,7 @@ def check_ours(repository: Path) -> None:
         where=f"{repository.parent.name}/{repository.name}",
         found=found,
         expected=f"nothing, or a repository with a {manifests.FILE}",
-        fix="move it away, or build another target; nothing was changed",
+        fix="move it away, or choose another folder or target; nothing was changed",
     )
 
 

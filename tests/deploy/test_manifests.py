@@ -173,7 +173,9 @@ def test_the_pulling_image_has_to_be_named():
         ({"replicas": {"min": 1, "max": 5, "scale-on": "queue"}}, "asks Prometheus"),
         ({"node-cache": "cache"}, "not a folder of a node"),
         ({"node-cache": "/a/../etc"}, "not a folder of a node"),
-        ({"resources": {"cpu": "lots"}}, "should match pattern"),
+        ({"resources": {"cpu": "lots"}}, "text of the form"),
+        ({"channel": "Bad Name"}, "no name for a channel"),
+        ({"channel": "abcdef1"}, "no name for a channel"),
         ({"replicaz": {}}, "unknown field"),
     ],
 )
