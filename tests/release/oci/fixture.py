@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.release.oci.registry import Registry
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """A registry that lets everybody in."""
     with serving(tmp_path_factory.mktemp("registry") / "data") as server:
