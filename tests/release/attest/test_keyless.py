@@ -22,16 +22,6 @@ def sigstore(tmp_path):
 
 
 @pytest.fixture
-def tree(tmp_path):
-    return tmp_path / "repository"
-
-
-@pytest.fixture
-def manifest(tree):
-    return release(tree)
-
-
-@pytest.fixture
 def bundle(manifest, sigstore, monkeypatch):
     monkeypatch.setenv("SIGSTORE_ID_TOKEN", sigstore.token())
     return keyless.sign(manifest, manifest.digest, sigstore.trust)
