@@ -1,0 +1,76 @@
+"""Channels that are none, or name what is not there."""
+
+import asyncio
+import json
+
+import pytest
+
+from builder.errors import InputError, WorkFailedError
+from builder.release import collect, layout, move
+from builder.release.listing import listing
+from tests.release.commands import wrong
+from tests.release.hostile.forged import NOW, published, pulled, put
+from tests.release.trees import files
+
+
+def channel(store, first, **changes):
+    release = published(store, first)
+    asyncio.run(move.promote(store, "prod", release))
+    value = json.loads(asyncio.run(store.bucket.get(layout.channel("prod"), 1 << 20)))
+    return value | changes
+
+
+MOVE = {
+    "release": "sha256:" + "0" * 64,
+    "at": "2026-01-01T00:00:00Z",
+    "by": "x",
+    "action": "promote",
+}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"channel": "staging"},
+        {"release": "sha256:" + "0" * 64},
+        {"history": []},
+        {"history": {}},
+        {"history": "x"},
+        {"target": 4},
+        {"target": "\x1b[2J"},
+        {"release": "../x", "history": [MOVE | {"release": "../x"}]},
+        {"release": None, "history": [MOVE | {"release": None}]},
+        {"release": MOVE["release"], "history": [MOVE | {"by": "\x1b]0;evil\x07"}]},
+        {"release": MOVE["release"], "history": [MOVE | {"action": "explode"}]},
+        {"release": MOVE["release"], "history": [MOVE | {"extra": "x"}]},
+        {"release": MOVE["release"], "history": [MOVE, 4]},
+        {"schema": 2},
+        {"schema": None},
+    ],
+    ids=str,
+)
+def test_a_channel_that_is_none_is_refused(store, first, tmp_path, changes):
+    put(store, layout.channel("prod"), channel(store, first, **changes))
+    with pytest.raises(WorkFailedError, match=r"not a channel|another schema"):
+        pulled(store, "prod", tmp_path / "pod")
+    with pytest.raises(WorkFailedError, match=r"not a channel|another schema"):
+        asyncio.run(move.rollback(store, "prod", None))
+    with pytest.raises(WorkFailedError, match=r"not a channel|another schema"):
+        asyncio.run(listing(store))
+    before = files(tmp_path / "store")
+    with pytest.raises(WorkFailedError, match=r"not a channel|another schema"):
+        asyncio.run(collect.collect(store, NOW, grace=NOW))  # drops nothing that it may name
+    assert files(tmp_path / "store").keys() == before.keys()
+
+
+def test_a_channel_at_a_release_that_is_not_there_says_so(store, first, tmp_path):
+    value = channel(store, first, release=MOVE["release"], history=[MOVE])
+    put(store, layout.channel("prod"), value)
+    with pytest.raises(InputError, match="no such release"):
+        pulled(store, "prod", tmp_path / "pod")
+
+
+def test_what_a_store_says_does_not_move_the_cursor(store, first, tmp_path):
+    put(store, layout.channel("prod"), {"schema": "\x1b[2J"})
+    said = wrong(1, "pull", "prod", tmp_path / "pod", "--store", (tmp_path / "store").as_uri())
+    assert "\x1b" not in said
