@@ -11,9 +11,7 @@ Native code is not seen, nor are programs that a source starts.
 
 from __future__ import annotations
 
-import ctypes
 import functools
-import gc
 import os
 import random
 import socket
@@ -21,18 +19,19 @@ import sys
 import time
 import uuid
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from builder.stages.usercode import replaced
 from builder.stages.usercode.reads import editable
+from builder.stages.usercode.seen import Hazard, Watch
 
 if TYPE_CHECKING:
     import types
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator
 
-    Instruction = tuple[types.CodeType, int]
+    from builder.stages.usercode.seen import Instruction
 
 NETWORK = frozenset(
     f"socket.{event}"
@@ -75,54 +74,6 @@ READS_NOW: dict[str, Callable[[Arguments], bool]] = {
 }
 """Functions of `time`, and whether a call with these arguments asks for the present."""
 
-
-@dataclass(frozen=True, order=True)
-class Hazard:
-    """A read that makes a result not reproducible.
-
-    Attributes:
-        where: file below the project, and line, of the user's own code.
-        what: `network`, `clock` or `randomness`.
-        call: the function they called: `time.time`.
-    """
-
-    where: str
-    what: str
-    call: str
-
-
-@dataclass
-class Watch:
-    """What was seen so far of the code of one project.
-
-    Attributes:
-        variables: names of the environment that the user's code read.
-        drawn: numpy's last draw of a seed, where, and what it is if no seed was given:
-            `RandomState(5)` draws one, and then takes 5.
-    """
-
-    project: Path
-    hazards: set[Hazard] = field(default_factory=set)
-    variables: set[str] = field(default_factory=set)
-    drawn: tuple[Instruction, Hazard] | None = None
-
-    def settle(self) -> None:
-        """The last draw was for want of a seed."""
-        if self.drawn:
-            self.hazards.add(self.drawn[1])
-            self.drawn = None
-
-    def found(self) -> frozenset[Hazard]:
-        """The hazards; of several network calls at a place, one: which come depends on luck."""
-        self.settle()
-        first: dict[tuple[str, str], Hazard] = {}
-        for hazard in sorted(self.hazards, key=lambda h: (h.where, h.what, h.call != _LOOKUP, h)):
-            call = "" if hazard.what == "network" else hazard.call
-            first.setdefault((hazard.where, hazard.what + call), hazard)
-        return frozenset(first.values())
-
-
-_LOOKUP = "socket.getaddrinfo"
 _NUMPY = "numpy.random without a seed"
 _watches: list[Watch] = []
 _written: set[str] = set()
@@ -256,30 +207,31 @@ def _outside(event: str, args: Arguments) -> bool:
 def _wrap_all(stack: ExitStack) -> None:
     """Puts every wrapper in place until the stack is left."""
     for name, now in READS_NOW.items():
-        _wrap(stack, time, name, _noting("clock", f"time.{name}", getattr(time, name), now))
+        noting = _noting("clock", f"time.{name}", getattr(time, name), now)
+        replaced.attribute(stack, time, name, noting)
     for kind, names in ((datetime, ("now", "utcnow")), (date, ("today",))):
         for name in names:
-            _wrap_slot(stack, kind, name, _class_clock)
+            replaced.slot(stack, kind, name, _class_clock)
     chance = functools.partial(_noting, "randomness")
     for name in ("urandom", "getrandom"):
-        _wrap(stack, os, name, chance(f"os.{name}", getattr(os, name)))
-    _wrap(stack, uuid, "uuid1", chance("uuid.uuid1", uuid.uuid1))
+        replaced.attribute(stack, os, name, chance(f"os.{name}", getattr(os, name)))
+    replaced.attribute(stack, uuid, "uuid1", chance("uuid.uuid1", uuid.uuid1))
     # all of `secrets` and of SystemRandom comes down to this
     hidden: Any = random
-    _wrap(stack, hidden, "_urandom", chance("os.urandom", hidden._urandom))  # noqa: SLF001
-    _wrap(stack, random, "seed", chance("random.seed", random.seed, _none))
+    replaced.attribute(stack, hidden, "_urandom", chance("os.urandom", hidden._urandom))  # noqa: SLF001
+    replaced.attribute(stack, random, "seed", chance("random.seed", random.seed, _none))
     seeds = chance("random.Random.seed", random.Random.seed, lambda args: _none(args[1:]))
-    _wrap(stack, random.Random, "seed", seeds)
-    _wrap(stack, os._Environ, "__getitem__", _getitem(os._Environ.__getitem__))  # noqa: SLF001
-    _wrap(stack, os._Environ, "__iter__", _iter(os._Environ.__iter__))  # noqa: SLF001
+    replaced.attribute(stack, random.Random, "seed", seeds)
+    replaced.attribute(stack, os._Environ, "__getitem__", _getitem(os._Environ.__getitem__))  # noqa: SLF001
+    replaced.attribute(stack, os._Environ, "__iter__", _iter(os._Environ.__iter__))  # noqa: SLF001
     if "numpy" in sys.modules:
         from numpy.random import MT19937, bit_generator
 
         drawing: Any = bit_generator
-        _wrap(stack, drawing, "randbits", _numpy_entropy(drawing.randbits))
-        _wrap_slot(stack, MT19937, "_legacy_seeding", _numpy_seed)
+        replaced.attribute(stack, drawing, "randbits", _numpy_entropy(drawing.randbits))
+        replaced.slot(stack, MT19937, "_legacy_seeding", _numpy_seed)
     if "torch" in sys.modules:
-        _wrap_slot(stack, sys.modules["torch"].Generator, "seed", _torch_entropy)
+        replaced.slot(stack, sys.modules["torch"].Generator, "seed", _torch_entropy)
 
 
 def _noting(
@@ -370,33 +322,3 @@ def _iter(iterate: Any) -> Any:
         return iterate(self)
 
     return noting
-
-
-def _wrap(stack: ExitStack, holder: Any, name: str, wrapper: Any) -> None:
-    """Replaces an attribute until the stack is left."""
-    before = getattr(holder, name)
-
-    def back() -> None:
-        if getattr(holder, name) is wrapper:  # else a source has put something of its own there
-            setattr(holder, name, before)
-
-    setattr(holder, name, wrapper)
-    stack.callback(back)
-
-
-def _wrap_slot(stack: ExitStack, kind: type, name: str, make: Callable[[Any], Any]) -> None:
-    """Replaces a method of a class written in C until the stack is left.
-
-    Such classes refuse `setattr`. A subclass in their place would fail `isinstance`, so the
-    dict of the class itself is changed, and the interpreter told (PyType_Modified).
-    """
-    slots: Sequence[Any] = gc.get_referents(vars(kind))
-    methods: dict[str, Any] = slots[0]
-    before = methods[name]
-
-    def put(value: Any) -> None:
-        methods[name] = value
-        ctypes.pythonapi.PyType_Modified(ctypes.py_object(kind))
-
-    put(make(before))
-    stack.callback(put, before)

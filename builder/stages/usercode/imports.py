@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from builder.stages.usercode import replaced
 from builder.stages.usercode.reads import editable
 
 if TYPE_CHECKING:
@@ -70,23 +71,12 @@ def importing(project: Path) -> Iterator[Imports]:
     watch = Imports(Path(os.path.realpath(project)))
     with ExitStack() as stack:
         if not _watches:
-            _replace(stack, builtins, "__import__", _statement(builtins.__import__))
+            replaced.attribute(stack, builtins, "__import__", _statement(builtins.__import__))
             for holder, name in ((importlib, "import_module"), (importlib.util, "find_spec")):
-                _replace(stack, holder, name, _function(getattr(holder, name)))
+                replaced.attribute(stack, holder, name, _function(getattr(holder, name)))
         _watches.append(watch)
         stack.callback(_watches.remove, watch)
         yield watch
-
-
-def _replace(stack: ExitStack, holder: Any, name: str, wrapper: Any) -> None:
-    before = getattr(holder, name)
-
-    def back() -> None:
-        if getattr(holder, name) is wrapper:  # else a source has put something of its own there
-            setattr(holder, name, before)
-
-    setattr(holder, name, wrapper)
-    stack.callback(back)
 
 
 # --- whose import it is ------------------------------------------------------------------

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from builder.stages.usercode.blame import Place
-    from builder.stages.usercode.hazards import Hazard
+    from builder.stages.usercode.seen import Hazard
 
 
 @dataclass(frozen=True)
