@@ -32,6 +32,7 @@ SIGNATURE = "sig"
 """The kind of attestation that says who stands for a release."""
 
 _RELEASE = re.compile(r"(?:sha256[:-])?([0-9a-f]{6,64})")
+_SHORT = re.compile(r"(?:sha256:)?[0-9a-f]{1,5}")
 _CHANNEL = re.compile(r"[a-z][a-z0-9]*(?:[._-][a-z0-9]+)*")
 _KEY = re.compile(r"[0-9A-Za-z._/-]+")
 _DIGITS = 64
@@ -117,6 +118,7 @@ def check_channel(name: str) -> None:
             found=name,
             expected="small letters and digits, with . _ - between them, as in prod or eu-staging; "
             "not six or more of 0-9 a-f alone, which name releases",
+            fix="of a release's name give six digits or more" if _SHORT.fullmatch(name) else None,
         )
 
 

@@ -168,6 +168,14 @@ def test_names_that_no_channel_may_have(store, first, name):
         promoted(store, name, release)
 
 
+@pytest.mark.parametrize("name", ["sha256:7e05", "7e"])
+def test_a_name_of_a_release_that_is_too_short_says_so(store, first, name):
+    published(store, first)
+    with pytest.raises(InputError) as caught:
+        promoted(store, "prod", name)
+    assert caught.value.fix == "of a release's name give six digits or more"
+
+
 def test_a_release_goes_by_the_start_of_its_name(store, first):
     release = published(store, first).release
     for name in (release, release[7:], release[:15], release[7:13]):
