@@ -16,6 +16,9 @@ SHOWN = 10
 """Layers that are shown beside the outputs and the one to blame: those that are off most."""
 
 HEADINGS = ("value", "fp32", "here", "cosine", "relative", "absolute", "own cosine", "own relative")
+NARROWEST = 80
+"""Columns of a terminal that shows the table without cutting a figure."""
+
 OPERATORS = 3
 """The last operators of a layer that stand in a table."""
 
@@ -42,14 +45,15 @@ def chosen(comparison: Comparison, *, every: bool) -> Sequence[Layer]:
 
 
 def show(comparison: Comparison, console: Console, *, every: bool = False) -> None:
-    """Prints a table, or plain lines where the console is no terminal; then the finding."""
+    """Prints a table, or plain lines where there is no terminal or a narrow one; the finding."""
     rows = [(one, _cells(one)) for one in chosen(comparison, every=every)]
-    if console.is_terminal:
+    if console.is_terminal and console.width >= NARROWEST:
         from rich.table import Table
 
         table = Table(box=None, header_style="dim", pad_edge=False)
         for place, heading in enumerate(HEADINGS):
-            table.add_column(heading, justify="right" if place > 2 else "left")  # noqa: PLR2004
+            figure = place > 2  # noqa: PLR2004
+            table.add_column(heading, justify="right" if figure else "left", no_wrap=figure)
         for one, cells in rows:
             style = "bold red" if one == comparison.first else "red" if one.own.used > 1 else ""
             table.add_row(*cells, style=style)

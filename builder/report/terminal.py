@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 from builder.report.contents import NOTHING, cosine, milliseconds, rate, size
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from rich.console import Console
+    from rich.table import Table
 
     from builder.report.contents import BuildReport, ModelReport, VersionReport
 
@@ -15,6 +18,8 @@ STYLES = {"passed": "green", "failed": "bold red", "not validated": "yellow"}
 MARKS = {"passed": "✓ passed", "failed": "✗ failed", "not validated": "? not validated"}
 HEADINGS = ("model", "version", "precision", "size", "cosine", "p50", "p99", "rows/s", "verdict")
 NUMBERS = ("size", "cosine", "p50", "p99", "rows/s")
+SPARED = ("rows/s", "size", "p99")
+"""Columns that a narrow terminal goes without, one after the other; the page has them all."""
 
 
 def show(report: BuildReport, console: Console) -> None:
@@ -23,21 +28,13 @@ def show(report: BuildReport, console: Console) -> None:
         for line in lines(report):
             console.out(line, highlight=False)
         return
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, header_style="dim", pad_edge=False)
-    for heading in HEADINGS:
-        table.add_column(heading, justify="right" if heading in NUMBERS else "left", no_wrap=True)
-    before = None
-    for model, version in report.shown:
-        *cells, outcome = _cells(model, version)
-        name = Text("" if model.name == before else cells[0], style="bold")
-        before = model.name
-        mark = Text(MARKS[outcome], style=STYLES[outcome])
-        note = Text(f"  {version.note}", style="yellow") if version.note else Text()
-        table.add_row(name, *cells[1:], mark + note)
-    console.print(table)
+    if table := _fitting(report, console):
+        console.print(table)
+    else:
+        for line in _versions(report):
+            console.print(Text(line))
     for line in _others(report):
         console.print(Text(line, style="dim"))
     for line in failures(report):
@@ -49,8 +46,45 @@ def show(report: BuildReport, console: Console) -> None:
     console.print(Text(f"{report.headline}{_asked(report)}", style=STYLES[outcome]))
 
 
+def _fitting(report: BuildReport, console: Console) -> Table | None:
+    """The widest table that the console shows without cutting a figure."""
+    from rich.measure import Measurement
+
+    unbound = console.options.update(max_width=10_000)
+    for count in range(len(SPARED) + 1):
+        table = _table(report, SPARED[:count])
+        if Measurement.get(console, unbound, table).maximum <= console.width:
+            return table
+    return None
+
+
+def _table(report: BuildReport, without: Collection[str]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    shown = [number for number, heading in enumerate(HEADINGS) if heading not in without]
+    for heading in (HEADINGS[number] for number in shown):
+        table.add_column(heading, justify="right" if heading in NUMBERS else "left", no_wrap=True)
+    before = None
+    for model, version in report.shown:
+        *cells, outcome = _cells(model, version)
+        name = Text("" if model.name == before else cells[0], style="bold")
+        before = model.name
+        mark = Text(MARKS[outcome], style=STYLES[outcome])
+        note = Text(f"  {version.note}", style="yellow") if version.note else Text()
+        row = (name, *cells[1:], mark + note)
+        table.add_row(*(row[number] for number in shown))
+    return table
+
+
 def lines(report: BuildReport) -> list[str]:
     """The same as plain lines: one a version, then the failures, then the outcome."""
+    last = report.headline + _asked(report)
+    return [*_versions(report), *_others(report), *failures(report), last]
+
+
+def _versions(report: BuildReport) -> list[str]:
     found = []
     for model, version in report.shown:
         *cells, outcome = _cells(model, version)
@@ -60,7 +94,7 @@ def lines(report: BuildReport) -> list[str]:
         ]
         note = f" ({version.note})" if version.note else ""
         found.append(f"{name} {number}: {outcome}{note}: {', '.join(named)}")
-    return [*found, *_others(report), *failures(report), report.headline + _asked(report)]
+    return found
 
 
 def failures(report: BuildReport) -> list[str]:

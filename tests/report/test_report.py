@@ -189,6 +189,16 @@ def test_a_terminal_gets_a_table_and_the_failures_below():
     assert plain.index("verdict") < plain.index("check batch")
 
 
+@pytest.mark.parametrize("width", [30, 60, 80, 100, 120, 140])
+def test_a_terminal_cuts_no_figure(width):
+    stream = io.StringIO()
+    show(report(), Console(file=stream, width=width, force_terminal=True, color_system=None))
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", stream.getvalue())
+    assert "\N{HORIZONTAL ELLIPSIS}" not in plain
+    for _, version in report().rows:
+        assert cosine(version.agrees.get("cosine")) in plain
+
+
 # figures
 
 
