@@ -73,7 +73,7 @@ def _table(report: BuildReport, without: Collection[str]) -> Table:
         before = model.name
         mark = Text(MARKS[outcome], style=STYLES[outcome])
         note = Text(f"  {version.note}", style="yellow") if version.note else Text()
-        row = (name, *cells[1:], mark + note)
+        row: tuple[str | Text, ...] = (name, *cells[1:], mark + note)
         table.add_row(*(row[number] for number in shown))
     return table
 
