@@ -90,6 +90,8 @@ async def _collect(
     store: ReleaseStore, window: timedelta, grace: timedelta, end: datetime | None
 ) -> Collected:
     now = datetime.now(UTC)
+    if end and (theirs := await store.ask(store.bucket.modified(layout.COLLECTION))):
+        now = min(now, theirs)  # a clock here that is ahead would make what is young old
     # marks first: what loses its mark after this has left its channel and its manifest before
     named, needed = await _under_way(store, now)
     rows = await store.list("")

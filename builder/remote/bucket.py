@@ -130,6 +130,13 @@ class Bucket:
         meta = await self._within(self._limits.answer, ask)
         return None if meta is None else int(meta["size"])
 
+    async def modified(self, path: str) -> datetime | None:
+        """When an object was last written, by the store's own clock; None where there is none."""
+        ask = self._obstore.head_async(self._reads, path)
+        meta = await self._within(self._limits.answer, ask)
+        found: datetime | None = None if meta is None else meta["last_modified"]
+        return found
+
     async def part(self, path: str, start: int, length: int) -> list[memoryview] | None:
         """Some bytes of an object: fewer, where it ends before; None where there is no object.
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -377,6 +377,19 @@ def test_gc_minds_what_is_being_published(store, first):
             return gone.objects, await store.bucket.size(layout.blob(digest))
 
     assert asyncio.run(meanwhile()) == (0, 2)
+
+
+def test_a_clock_that_is_ahead_makes_nothing_old(store, first, monkeypatch):
+    class Ahead(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(tz) + timedelta(days=400)
+
+    published(store, first)
+    before = objects(store)
+    monkeypatch.setattr(collect, "datetime", Ahead)
+    assert asyncio.run(collect.collect(store, timedelta(days=30))).objects == 0
+    assert objects(store) == before
 
 
 def test_a_publication_waits_for_gc(store, first):
