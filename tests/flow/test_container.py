@@ -1,5 +1,6 @@
 """A target that is proven in a container, by the commands that a user has."""
 
+import contextlib
 import json
 import os
 import re
@@ -17,7 +18,7 @@ from builder.servers.endpoint import Endpoint
 from builder.triton.probe import read
 from builder.validation.live import CHECKS
 from tests import projects
-from tests.containers import images
+from tests.containers import gpus, images
 from tests.containers.owned import containers
 from tests.projects import ECHO_MODEL, echo, model
 
@@ -36,6 +37,18 @@ device = "cpu"
 server = "container"
 image = "{image}"
 container = {{memory = "4GB", shm-size = "256MB", pids = 1024}}
+"""
+GPU_TARGET = """
+[tool.triton-builder]
+default-target = "gpu"
+[tool.triton-builder.targets.gpu]
+triton = "24.10"
+device = "gpu"
+server = "container"
+image = "{image}"
+formats = ["tensorrt", "onnx", "python"]
+compute-capabilities = ["9.0"]
+container = {{gpus = "{device}"}}
 """
 KEEPING = """import tempfile
 
@@ -104,6 +117,19 @@ def project(tmp_path, engine, image, cache, monkeypatch):
     root = tmp_path / "project"
     root.mkdir()
     return root
+
+
+@pytest.fixture
+def gpu_server(engine, installation, tmp_path):
+    """What is written of a target whose server has a TensorRT, and a GPU of some capability."""
+
+    @contextlib.contextmanager
+    def target(tensorrt, capability):
+        image = images.tensorrt(engine, installation, tensorrt)
+        with gpus.device(tmp_path, capability) as device:
+            yield GPU_TARGET.format(image=image, device=device)
+
+    return target
 
 
 @pytest.fixture
@@ -393,6 +419,31 @@ def test_what_was_proven_without_a_gpu_is_not_proven_for_a_gpu(project, run):
     assert code == 3
     assert "the container engine has no GPU to give" in err
     assert "nvidia-ctk cdi generate" in err
+
+
+@pytest.mark.parametrize(
+    ("has", "code", "said"),
+    [
+        (
+            ("10.3.0", "9.0"),
+            2,
+            ("another TensorRT", "TensorRT 10.3.0 in", "TensorRT 10.5.0.18"),
+        ),
+        (("10.5.0", "8.6"), 3, ("no plan among the target's", "capability 8.6", "9.0")),
+        (("10.5.0", "9.0"), 3, ("a GPU that its server cannot use", "CUDA driver")),
+    ],
+)
+def test_a_gpu_target_is_told_what_is_wrong_with_its_server(
+    project, run, gpu_server, has, code, said
+):
+    echo(project)
+    with gpu_server(*has) as target:
+        (project / "pyproject.toml").write_text(target)
+        found, _, err = run("build")
+    assert found == code, err
+    for words in said:
+        assert words in err
+    assert not (project / "repository" / "gpu").exists()
 
 
 def test_an_image_of_another_release_is_refused(project, run):
