@@ -41,7 +41,10 @@ def entries(context: Context, records: Mapping[str, Record]) -> dict[str, ModelE
 
 
 def manifest(
-    context: Context, models: Mapping[str, ModelEntry], server: Mapping[str, str] = NOTHING
+    context: Context,
+    models: Mapping[str, ModelEntry],
+    server: Mapping[str, str] = NOTHING,
+    before: Mapping[str, str] = NOTHING,
 ) -> Manifest:
     """The manifest of a repository with these models, and nothing that varies by run.
 
@@ -49,8 +52,10 @@ def manifest(
         context: the project, seen for its target.
         models: by name.
         server: what they are proven on, beyond the target's runtime.
+        before: the toolchain of the repository that some of the models are kept of: which of
+            its tools made them, it does not say.
     """
-    tools: dict[str, str] = {"triton-builder": __version__}
+    tools: dict[str, str] = {**before, "triton-builder": __version__}
     for action in context.graph.actions.values():
         if action.stage == "preflight":
             continue  # it makes nothing: a release is the same whatever asked before it

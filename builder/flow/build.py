@@ -131,9 +131,10 @@ def _build(context: Context, options: Options, sharing: Sharing, ran: list[str])
             entries = assemble.entries(context, records)
             server = context.proven_on(options.say) if options.validate else {}
             verdicts = Verdicts(context, entries, records, server)
-            kept = _kept(context, before)
+            kept = _kept(context, before, entries, options.say)
+            tools = before.toolchain if before and kept else {}
             proven = verdicts.into(entries) if options.validate else entries
-            manifest = assemble.manifest(context, {**kept, **proven}, server)
+            manifest = assemble.manifest(context, {**kept, **proven}, server, tools)
             missing = verdicts.missing() if options.validate else []
             if not missing and before and _as_it_should_be(context, before, manifest):
                 _hold(context, records, verdicts)
@@ -147,7 +148,7 @@ def _build(context: Context, options: Options, sharing: Sharing, ran: list[str])
             for record in verdicts.learn(fresh):
                 sharing.give(record)
             proven = verdicts.into(entries)
-            manifest = assemble.manifest(context, {**kept, **proven}, server)
+            manifest = assemble.manifest(context, {**kept, **proven}, server, tools)
             failed = [v for v in verdicts.known.values() if not v.passed]
             if failed:
                 outcome = _outcome(manifest, records, ran, missing, verdicts, changed=False)
@@ -256,11 +257,34 @@ def _remember(context: Context, placed: Mapping[str, tuple[str, int]]) -> None:
     context.store.files.save()
 
 
-def _kept(context: Context, before: Manifest | None) -> dict[str, ModelEntry]:
-    """Models of the last build that this one, of some models only, does not touch."""
+def _kept(
+    context: Context,
+    before: Manifest | None,
+    entries: Mapping[str, ModelEntry],
+    say: Callable[[str], None],
+) -> dict[str, ModelEntry]:
+    """Models of the last build that this one, of some models only, does not touch.
+
+    What was proven of an ensemble, was so with its members as they were.
+    """
     if not before or not context.partial:
         return {}
-    return {name: e for name, e in before.models.items() if name not in context.graph.models}
+    kept = {name: e for name, e in before.models.items() if name not in context.graph.models}
+    others = {
+        name
+        for name, entry in entries.items()
+        if name not in before.models or dict(entry.tree()) != dict(before.models[name].tree())
+    }
+    while called := [n for n, e in kept.items() if n not in others and others & set(e.members)]:
+        others.update(called)
+    for name in sorted(others & kept.keys()):
+        say(f"{name} calls what has changed, and is not proven with it: build it as well")
+        versions = {
+            version: replace(own, verdict={"passed": False, "reason": "a member changed"})
+            for version, own in kept[name].versions.items()
+        }
+        kept[name] = replace(kept[name], versions=versions)
+    return kept
 
 
 def _as_it_should_be(context: Context, before: Manifest, manifest: Manifest) -> bool:

@@ -15,7 +15,7 @@ from builder.flow.build import Options, build
 from builder.flow.context import context
 from builder.flow.reporting import report
 from builder.repository import manifest as manifests
-from tests.projects import ECHO_SOURCE, echo, ensemble
+from tests.projects import ECHO_MODEL, ECHO_SOURCE, echo, ensemble, model
 
 pytestmark = pytest.mark.slow
 
@@ -121,6 +121,40 @@ def test_a_build_of_some_keeps_the_others(project, built):
     assert outcome.manifest.models.keys() == {"one", "two"}
     assert outcome.manifest.models["one"] == everything.models["one"]
     assert outcome.manifest.models["two"] != everything.models["two"]
+
+
+def test_an_ensemble_that_is_kept_is_not_proven_with_other_members(project, built):
+    folder = echo(project, "inner")
+    echo(project, "other")
+    ensemble(project, "outer", OUTER)
+    proven(repository(project), built().manifest)
+    (folder / "model.py").write_text(ECHO_MODEL + "\n# says the same\n")
+    echo(project, "other", ECHO_SOURCE.replace("[5, 6]", "[5, 7]"))
+    kept = built("other").manifest.models
+    assert kept["outer"].versions["1.0"].verdict["passed"]
+    kept = built("inner").manifest.models
+    assert kept["outer"].versions["1.0"].verdict == {"passed": False, "reason": "a member changed"}
+    assert built("inner").manifest.models == kept
+
+
+def proven(folder, manifest):
+    """Has a repository say that all of it is proven."""
+    said = json.loads(manifest.encode())
+    for entry in said["models"].values():
+        for version in entry["versions"].values():
+            version["verdict"] = {"passed": True, "server": "a server", "checks": []}
+    (folder / "manifest.json").write_text(json.dumps(said))
+
+
+def test_a_repository_is_called_the_same_whether_all_of_it_was_built_or_some(project, built):
+    model(project, "graph")
+    echo(project, "code")
+    everything = built().manifest
+    assert "onnx" in everything.toolchain
+    (repository(project) / "code" / "extra").write_text("somebody's")
+    outcome = built("code")
+    assert outcome.changed
+    assert outcome.manifest.digest == everything.digest
 
 
 def test_a_report_says_of_kept_models_what_they_are(project, built):
