@@ -42,6 +42,14 @@ def project(tmp_path):
     return folder
 
 
+def test_init_below_a_project_says_which_it_is(project, run):
+    below = echo(project)
+    said = run("init", "second", project=below, check=0).stdout.splitlines()
+    assert said[:2] == [f"in the project {project}:", "wrote models/second/model.yaml"]
+    said = run("init", "third", check=0).stdout.splitlines()
+    assert said[0] == "wrote models/third/model.yaml"
+
+
 def test_check_counts_what_it_read(project, run):
     echo(project)
     assert "1 models and 0 ensembles are well-formed" in run("check", check=0).stdout

@@ -28,6 +28,8 @@ def command(options: dict[str, Any], *, name: str | None) -> None:
         written += [] if name else scaffold.project(root)
     if name:
         written += scaffold.model(root, name)
+    if root != start:
+        print(f"in the project {root}:")
     for file in written or ["nothing: it is all there"]:
         print(f"wrote {file}")
     if name:
