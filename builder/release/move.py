@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 ACTORS = ("TRITON_BUILDER_ACTOR", "GITHUB_ACTOR", "GITLAB_USER_LOGIN")
 """Variables that say whose doing it is, where a machine works for people."""
 
+NAMED = 100
+"""Characters of what they say."""
+
 
 @dataclass(frozen=True)
 class Moved:
@@ -122,9 +125,15 @@ def _move(release: str, action: Action) -> Move:
 def actor() -> str:
     """Whose doing it is, as far as this machine says."""
     for name in ACTORS:
-        if found := os.environ.get(name):
+        if found := _line(os.environ.get(name, "")):
             return found
     try:
-        return getpass.getuser()
+        return _line(getpass.getuser()) or f"uid {os.getuid()}"
     except (KeyError, OSError):  # a user without a name, as in many containers
         return f"uid {os.getuid()}"
+
+
+def _line(text: str) -> str:
+    """A text as a channel may hold it: what no terminal can show would make it unreadable."""
+    shown = "".join(one if one.isprintable() else " " for one in text)
+    return " ".join(shown.split())[:NAMED]

@@ -154,6 +154,22 @@ def test_a_rollback_goes_to_a_release_that_is_named(store, first, second):
     assert asyncio.run(move.rollback(store, "prod", one[7:15])).channel.release == one
 
 
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("Ann\nSigned-off-by: Ben\n", "Ann Signed-off-by: Ben"),
+        ("\x1b[31mred", "[31mred"),
+        ("x" * 1_000_000, "x" * 100),
+        ("Zoë", "Zoë"),
+    ],
+)
+def test_whoever_moves_a_channel_leaves_it_readable(store, first, monkeypatch, said, kept):
+    monkeypatch.setenv("TRITON_BUILDER_ACTOR", said)
+    promoted(store, "prod", published(store, first).release)
+    channel, _ = asyncio.run(store.channel("prod"))
+    assert channel.history[-1].by == kept
+
+
 def test_a_channel_stays_with_its_target(store, first, tmp_path):
     repository(tmp_path / "gpu", {"a": {"1": {"model.onnx": b"g"}}}, target="gpu")
     promoted(store, "prod", published(store, first).release)
