@@ -75,6 +75,14 @@ def _files(tree: Iterable[tuple[str, tuple[str, int]]]) -> None:
         raise ValueError(f"both a file and a folder: {min(both)}")
 
 
+def fits(path: str) -> bool:
+    """Whether a manifest may have a file of that name."""
+    try:
+        return bool(_PATH.fullmatch(path)) and not _long(path)
+    except UnicodeEncodeError:
+        return False
+
+
 def _named(name: str) -> None:
     """Models, versions and targets have names that Triton, stores and file systems all take."""
     if not _NAME.fullmatch(name) or len(name) > LONGEST_PART:

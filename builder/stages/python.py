@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from builder.errors import InputError, MissingError
+from builder.repository.strict import LONGEST_PART, fits
 from builder.stages.usercode import source
 from builder.stages.usercode.observation import Observation
 
@@ -55,8 +56,26 @@ def _write(files: Any, job: Job) -> None:
                 found=name,
                 expected="a relative path inside the version folder, not model.py",
             )
+        if not fits(str(path)):
+            raise InputError(
+                "no name for a file",
+                where=where,
+                found=ascii(str(path))[:100],
+                expected=f"text without control characters, at most {LONGEST_PART} bytes a part",
+            )
         target = job.out / path
-        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            taken = target.is_dir()
+        except (FileExistsError, NotADirectoryError):
+            taken = True
+        if taken:
+            raise InputError(
+                "both a file and a folder",
+                where=where,
+                found=name,
+                expected="one of the two by each name",
+            )
         if isinstance(content, bytes):
             target.write_bytes(content)
         elif isinstance(content, Path) and content.is_file():
