@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ASK = (
     "nvidia-smi --query-gpu=uuid,compute_cap,memory.total,memory.free --format=csv,noheader,nounits"
@@ -38,6 +42,12 @@ def read(told: str) -> tuple[Gpu, ...]:
             known = capability.replace(".", "", 1).isdigit()
             found.append(Gpu(uuid, capability if known else None, _bytes(total), _bytes(free)))
     return tuple(found)
+
+
+def named(gpus: Sequence[Gpu]) -> str:
+    """Of which compute capabilities they are: `GPU 9.0`; nothing where nobody tells."""
+    capabilities = sorted({gpu.capability for gpu in gpus if gpu.capability})
+    return f"GPU {', '.join(capabilities)}" if capabilities else ""
 
 
 def _bytes(mebibytes: str) -> int | None:

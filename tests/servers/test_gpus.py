@@ -24,3 +24,10 @@ def test_a_driver_that_does_not_know_a_capability_leaves_it_open():
 def test_trouble_is_no_gpu():
     for told in ("", "sh: 1: nvidia-smi: not found\n", "No devices were found\n"):
         assert gpus.read(told) == ()
+
+
+def test_what_is_proven_on_them_names_their_capabilities():
+    assert (
+        gpus.named([Gpu("a", "9.0"), Gpu("b", "8.0"), Gpu("c", "9.0"), Gpu("d")]) == "GPU 8.0, 9.0"
+    )
+    assert gpus.named([Gpu("a")]) == gpus.named([]) == ""

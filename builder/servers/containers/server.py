@@ -182,9 +182,6 @@ class ContainerServer(StartedServer):
         self._read_ports()
         self._wait_until_live()
         self._check_release()
-        if self._plans:
-            told = self.engine.inside(self.container, inside.TENSORRT)
-            self._plans.check(inside.tensorrt(told), self.gpus(), self.image.name)
         if self._gpu:
             self._check_gpu()
 
@@ -327,7 +324,18 @@ class ContainerServer(StartedServer):
             )
 
     def _check_gpu(self) -> None:
-        """Raises MissingError where it was given a GPU, and cannot use it."""
+        """Raises where its plans would not load, or where it cannot use the GPUs that it has.
+
+        What it is proven on is part of its name then.
+
+        Raises:
+            InputError: the image has another TensorRT than the plans'.
+            MissingError: a GPU has no plan, or CUDA cannot use it.
+        """
+        found = self.gpus()
+        if self._plans:
+            told = self.engine.inside(self.container, inside.TENSORRT)
+            self._plans.check(inside.tensorrt(told), found, self.image.name)
         logs.await_start(self)
         refused = NO_CUDA.search(self.log())
         if refused:
@@ -339,6 +347,7 @@ class ContainerServer(StartedServer):
                 expected=cause.expected if cause else "a GPU that CUDA can use",
                 fix=cause.fix if cause else "see what `nvidia-smi` says in the container",
             )
+        self.name = ", ".join(filter(None, (self.name, gpus.named(found))))
 
     def _state(self) -> str:
         """How the container ended, as the engine has it."""
