@@ -351,7 +351,8 @@ def test_a_model_that_declares_more_memory_than_there_is_exits_with_three(projec
 
 def test_a_sound_project_is_built_twice_and_is_the_same(project, run):
     echo(project)
-    run("build", "--no-validate", "--check-reproducible", check=0)
+    done = run("build", "--no-validate", "--check-reproducible", check=0)
+    assert "built twice, and all came out the same" in done.stderr
 
 
 def test_a_build_that_differs_the_second_time_exits_with_one(project, run):

@@ -106,6 +106,7 @@ def command(  # noqa: PLR0913 - the command's options
                 jobs = how.jobs
                 again = check(here, outcome.records, jobs=jobs, say=console.say, on_event=listen)
             refuse(again)
+            console.say("built twice, and all came out the same")
     if outcome.changed and not check_reproducible:
         return  # it was reported when the repository had changed
     if outcome.changed or as_json:
