@@ -3,12 +3,17 @@
 The container gets the builder's own code, the action's inputs, read-only, and a folder for its
 outputs; no network, and a GPU if the action needs one. The code runs in the image's own Python,
 with what is installed there: it must be a stage that asks for no more than that.
+
+It takes as long as it takes, as it would in a process, and ends as it would there: with the worker.
+What a worker has started dies with it, but for a container, whose parent is the engine: `keeper`
+removes that one.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +22,16 @@ from builder import errors
 from builder.errors import BuilderError, MissingError, WorkFailedError
 from builder.servers.containers import isolation, owner
 from builder.servers.containers.engine import find
+from builder.servers.containers.server import ABSENT, KEEPER
 from builder.servers.containers.trouble import trouble
+from builder.servers.guard import Guard
+from builder.servers.output import Output
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from builder.plan.action import Action
+    from builder.servers.containers.engine import Engine, Image
     from builder.stages.job import Job
 
 CODE, WORK, KEPT = "/triton-builder/code", "/triton-builder/work", "/triton-builder/kept"
@@ -30,8 +39,8 @@ RUNNER = "contained_runner.py"
 ORDER, ANSWER = "order.json", "answer.json"
 WHERE = "pyproject.toml [tool.triton-builder.targets] tensorrt.builder-image"
 
-REFUSED = (125, 126)
-"""What an engine ends with that has not come so far as to start the command."""
+NO_PYTHON = "executable file not found"
+"""What engines say of a command that an image does not have."""
 
 FOLDERS = ("TRITON_BUILDER_TIMING_CACHE",)
 """Variables that name a folder which a stage keeps something in."""
@@ -59,26 +68,70 @@ def run(action: Action, job: Job) -> Mapping[str, Any]:
     owner.collect(engine)
     image = engine.image(action.needs.image or "", lambda text: print(text, flush=True), WHERE)
     work = job.out.parent
-    inside = {label: f"{WORK}/{path.relative_to(work)}" for label, path in job.inputs.items()}
     order = {
         "stage": action.stage,
         "params": job.params,
-        "inputs": inside,
-        "out": f"{WORK}/{job.out.relative_to(work)}",
+        "inputs": {label: _inside(path, work) for label, path in job.inputs.items()},
+        "out": _inside(job.out, work),
         "where": job.where,
     }
     (work / ORDER).write_text(json.dumps(order), encoding="utf-8")
+    said = _ran(engine, action, image, _arguments(engine, action, image, job))
+    answer = work / ANSWER
+    if not answer.exists():
+        raise _silent(action, said)
+    told = json.loads(answer.read_text(encoding="utf-8"))
+    if "facts" in told:
+        return {**told["facts"], "image": image.digest}
+    raise _error(told, action)
+
+
+def _inside(path: Path, work: Path) -> str:
+    """Where the container sees a file of the action's folder."""
+    return f"{WORK}/{path.relative_to(work)}"
+
+
+def _ran(engine: Engine, action: Action, image: Image, arguments: Sequence[str]) -> str:
+    """What a container printed, which is gone by then.
+
+    It is created before it is started: killed in between, nothing is left that runs.
+    """
+    container = f"triton-builder-{secrets.token_hex(6)}"
+    order = {
+        "parent": os.getpid(),
+        "stop": None,
+        "remove": [engine.program, *owner.removal(engine), container],
+        "absent": ABSENT,
+    }
+    removal = Output()
+    guard = Guard(KEEPER, order, removal.file)
+    try:
+        for command in (["create", f"--name={container}", *arguments], ["start", container]):
+            done = engine.attempt(*command)
+            if NO_PYTHON in done.err:
+                raise _silent(action, done.err)
+            if done.code:
+                raise trouble(engine.kind, done, image=image.name, where=WHERE)
+        engine.attempt("wait", container, seconds=None)
+        return engine.attempt("logs", container).err
+    finally:
+        if guard.dismiss():
+            print(removal.text(), flush=True)
+        removal.close()
+
+
+def _arguments(engine: Engine, action: Action, image: Image, job: Job) -> list[str]:
+    """Of the command that creates the container."""
+    work = job.out.parent
     binds = [(Path(builder.__file__).parent, f"{CODE}/builder", True), (work, WORK, False)]
-    binds += [(path, f"{WORK}/{path.relative_to(work)}", True) for path in job.inputs.values()]
+    binds += [(path, _inside(path, work), True) for path in job.inputs.values()]
     named = []
     for variable in FOLDERS:
         if folder := os.environ.get(variable):
             Path(folder).mkdir(parents=True, exist_ok=True)
             binds.append((Path(folder), f"{KEPT}/{variable}", False))
             named.append(f"--env={variable}={KEPT}/{variable}")
-    done = engine.attempt(
-        "run",
-        "--rm",
+    return [
         "--pull=never",
         f"--label={owner.LABEL}={owner.Owner.me().label}",
         "--network=none",
@@ -98,17 +151,7 @@ def run(action: Action, job: Job) -> Mapping[str, Any]:
         "-B",
         f"{CODE}/builder/engine/{RUNNER}",
         WORK,
-        seconds=None,
-    )
-    answer = work / ANSWER
-    if not answer.exists():
-        if done.code in REFUSED:
-            raise trouble(engine.kind, done, image=image.name, where=WHERE)
-        raise _silent(action, done.err)
-    told = json.loads(answer.read_text(encoding="utf-8"))
-    if "facts" in told:
-        return {**told["facts"], "image": image.digest}
-    raise _error(told, action)
+    ]
 
 
 def _error(told: Mapping[str, Any], action: Action) -> BuilderError:

@@ -4,19 +4,24 @@ TensorRT-RTX stands where an image has TensorRT: it parses and builds without a 
 TensorRT is built here, and no GPU is given.
 """
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 
 import pytest
 
 from builder.engine import contained
 from builder.engine.executor import Order
-from builder.engine.worker import perform
+from builder.engine.worker import Worker, perform
 from builder.errors import MissingError, WorkFailedError
 from builder.plan.action import Action, Needs
 from builder.plan.evaluate import Record
 from builder.stages import artifact, tensorrt
 from builder.store.store import Store
-from tests.containers import images
+from tests.containers import docker, images
 from tests.stages import graphs
 from tests.stages.graphs import X, Y
 from tests.stages.test_tensorrt import SPANS
@@ -25,15 +30,21 @@ pytestmark = pytest.mark.slow
 pytest_plugins = ["tests.containers.fixture"]
 
 
-@pytest.fixture
-def boxes(engine, monkeypatch):
-    """The test's own engine is the one that is found."""
+@pytest.fixture(params=["podman", "docker"])
+def boxes(request, engine, tmp_path, monkeypatch):
+    """The test's own engine is the one that is found, by its own command line or by docker's."""
     for name, value in engine.environment.items():
         monkeypatch.setenv(name, value)
     for variable in ("DOCKER_HOST", "CONTAINER_HOST"):
         monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("TRITON_BUILDER_ENGINE", "podman")
-    return engine
+    if request.param == "podman":
+        monkeypatch.setenv("TRITON_BUILDER_ENGINE", "podman")
+        yield engine
+        return
+    monkeypatch.setenv("TRITON_BUILDER_ENGINE", docker.client(engine))
+    with docker.service(engine, docker.socket_in(tmp_path)) as address:
+        monkeypatch.setenv("DOCKER_HOST", address)
+        yield engine
 
 
 def preflight(image):
@@ -109,6 +120,91 @@ def test_an_image_without_a_python_is_told(tmp_path, boxes):
         contained.run(action, job(tmp_path / "job", action.params))
     assert "`python3`" in caught.value.expected
     assert name in caught.value.found
+
+
+HANGS = """\
+ARG BASE
+FROM $BASE
+RUN printf '#!/bin/sh\\nexec sleep 1000000\\n' > /usr/local/bin/python3 && \\
+    chmod +x /usr/local/bin/python3
+"""
+PATIENCE = 60.0
+
+
+@pytest.fixture
+def hanging(boxes):
+    """An image in which nothing that is begun ever ends."""
+    name = f"{images.REPOSITORY}/hangs:1"
+    base = f"--build-arg=BASE={images.debian(boxes)}"
+    boxes("build", "--network=none", base, f"--tag={name}", "-", stdin=HANGS.encode())
+    return name
+
+
+def running(boxes, image, count):
+    """The containers of an image, once there are so many of them that run."""
+    end = time.monotonic() + PATIENCE
+    listing = ("ps", "--no-trunc", "--quiet", f"--filter=ancestor={image}")
+    found = boxes(*listing).split()
+    while len(found) != count:
+        assert time.monotonic() < end, found
+        time.sleep(0.1)
+        found = boxes(*listing).split()
+    return found
+
+
+def gone(boxes, container):
+    """Waits until a container is no more."""
+    end = time.monotonic() + PATIENCE
+    while boxes.attempt("container", "exists", container).returncode == 0:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("end", ["as Ctrl-C has it", "by a kill"])
+def test_a_container_ends_with_the_worker_that_waits_for_it(tmp_path, boxes, hanging, end):
+    store = Store(tmp_path / "store", tmp_path)
+    action = preflight(hanging)
+    worker = Worker(store)
+    try:
+        running(boxes, hanging, 0)
+        worker.give(Order(action, "1" * 64, action.ingredients({}, {}), {}))
+        (container,) = running(boxes, hanging, 1)
+        if end == "by a kill":
+            os.kill(worker.pid, signal.SIGKILL)
+            assert isinstance(worker.result(), WorkFailedError)
+    finally:
+        worker.stop()
+    gone(boxes, container)
+
+
+RUN = """
+import sys
+from pathlib import Path
+from builder.engine.local import LocalExecutor
+from builder.engine.run import run
+from builder.plan.action import Action, Needs
+from builder.plan.graph import Graph
+from builder.store.store import Store
+
+if __name__ == "__main__":
+    folder, image = Path(sys.argv[1]), sys.argv[2]
+    action = Action("preflight m 1.0", "preflight", {}, needs=Needs(image=image))
+    store = Store(folder / "store", folder)
+    graph = Graph({action.id: action}, {})
+    run(graph, {}, store, executor=lambda _: LocalExecutor(store, 1), say=lambda _: None)
+"""
+
+
+def test_ctrl_c_leaves_no_container_behind(tmp_path, boxes, hanging):
+    (tmp_path / "run.py").write_text(RUN)
+    running(boxes, hanging, 0)
+    command = [sys.executable, str(tmp_path / "run.py"), str(tmp_path), hanging]
+    build = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    (container,) = running(boxes, hanging, 1)
+    build.send_signal(signal.SIGINT)
+    _, said = build.communicate(timeout=PATIENCE)
+    assert "KeyboardInterrupt" in said
+    gone(boxes, container)
 
 
 def test_without_an_engine_it_is_missing(tmp_path, monkeypatch):
