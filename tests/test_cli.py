@@ -55,6 +55,18 @@ def test_check_counts_what_it_read(project, run):
     assert "1 models and 0 ensembles are well-formed" in run("check", check=0).stdout
 
 
+def test_check_refuses_what_every_plan_would(project, run):
+    echo(project)
+    file = project / "pyproject.toml"
+    said = file.read_text().replace('"24.10"', '"24.13"')
+    stores = 'remote-cache = "nowhere"\nrelease-store = "s3:/x"\n[tool.triton-builder.targets.cpu]'
+    file.write_text(said.replace("[tool.triton-builder.targets.cpu]", stores))
+    told = run("check", check=2).stderr
+    assert "[tool.triton-builder.targets.cpu] triton: Triton release 24.13 is not in" in told
+    assert "[tool.triton-builder] remote-cache: no store has such an address" in told
+    assert "[tool.triton-builder] release-store: " in told
+
+
 def test_a_wrong_spec_exits_with_two(project, run):
     folder = echo(project)
     (folder / "model.yaml").write_text("nmae: echo\n")
