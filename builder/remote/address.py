@@ -28,6 +28,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from builder.remote.failures import UnusableError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -67,6 +69,7 @@ def open_store(url: str, limits: Limits, *, create: bool) -> tuple[Any, Any]:
     if scheme not in PREFIXES:
         store = from_url(url)
         return store, store
+    _check_endpoints(PREFIXES[scheme])
     options: dict[str, Any] = {
         name: value for name in CLIENT if (value := os.environ.get(PREFIXES[scheme] + name.upper()))
     }
@@ -87,6 +90,21 @@ def open_store(url: str, limits: Limits, *, create: bool) -> tuple[Any, Any]:
             from_url(url, client_options=patient, retry_config=retry, **extra),
             from_url(url, client_options=options, retry_config=retry, **extra),
         )
+
+
+def _check_endpoints(prefix: str) -> None:
+    """Refuses an endpoint that is no address: `object_store` panics at the first request.
+
+    Raises:
+        UnusableError: there is one.
+    """
+    for name in ENDPOINTS:
+        value = os.environ.get(name) if name.startswith(prefix) else None
+        if value and not value.lower().startswith(("http://", "https://")):
+            raise UnusableError(
+                f"its endpoint is no address ({name} has no http:// or https://)",
+                f"write it as https://HOST:PORT in {name}",
+            )
 
 
 @contextmanager

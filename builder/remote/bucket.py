@@ -94,7 +94,7 @@ class Bucket:
         self._tagged = "version" if urlsplit(url).scheme == "gs" else "e_tag"
         try:
             self._reads, self._writes = open_store(url, limits, create=create)
-        except (KeyboardInterrupt, SystemExit):
+        except (KeyboardInterrupt, SystemExit, UnusableError):
             raise
         except BaseException as e:  # a panic in Rust is no Exception
             raise unusable(e) from e

@@ -28,6 +28,8 @@ TRUST = (
 )
 PLAIN = (
     ("builder error", "its endpoint is not https://", HTTPS),
+    ("Missing AccessKeyId", "a part of its credentials is missing", CREDENTIALS),
+    ("Missing SecretAccessKey", "a part of its credentials is missing", CREDENTIALS),
     ("response body", "its answers break off", NETWORK),
     ("Generic URL error", "its address is none", "correct the address"),
 )

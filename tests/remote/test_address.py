@@ -60,6 +60,24 @@ def test_an_empty_variable_is_none(monkeypatch, name):
     assert server.digests == [SIGNED]
 
 
+@pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT"])
+def test_an_endpoint_that_is_no_address_is_told(monkeypatch, name):
+    monkeypatch.setenv(name, "minio:9000")
+    with pytest.raises(UnusableError, match="no address") as refused:
+        Bucket("s3://bucket/there", Limits(), create=False)
+    assert name in refused.value.fix
+
+
+@pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
+def test_half_of_the_credentials_are_none(monkeypatch, name):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv(name, "")
+    with pytest.raises(UnusableError, match="part of its credentials") as refused:
+        asyncio.run(Bucket("s3://bucket/there", Limits(), create=False).get("blob", 100))
+    assert name in refused.value.fix
+
+
 @pytest.mark.parametrize(
     ("names", "trusted", "words"),
     [
