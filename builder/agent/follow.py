@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from builder.agent import plan as plans
-from builder.agent import tree as trees
 from builder.agent.backoff import Backoff
 from builder.agent.keep import Keeper
 from builder.agent.memory import Memory, unready
+from builder.agent.pulls import Pulls
 from builder.agent.refused import RefusedReleaseError
 from builder.agent.rehearsal import Rehearsal
 from builder.agent.state import Refusal
@@ -96,7 +96,7 @@ class Follower:
         self._trouble: BuilderError | None = None
         self._settled = False
         self._looks = Backoff(options.interval)
-        self._pulls = Backoff(options.interval)
+        self._pulls = Pulls(home, source, memory, tell, options.interval)
         self._returns = Backoff(options.interval)
         self.stop = threading.Event()
 
@@ -240,7 +240,7 @@ class Follower:
             return
         try:
             with self._tell.part("pulling"):
-                fetched = self._fetch(position.release)
+                fetched = self._pulls.tree(position.release)
         except RefusedReleaseError as e:
             self._refuse(position, e)
             return
@@ -256,7 +256,7 @@ class Follower:
         if position and position.release == tree.release:
             text = "; ".join(f"{m} {reason}".strip() for m, reason in self._keeper.wrong.items())
             self._refuse(position, RefusedReleaseError("probe", text))
-        good = self._memory.good() or self._again()
+        good = self._pulls.good()
         if good:
             self._put(good)
         return True
@@ -277,7 +277,7 @@ class Follower:
         self._tell.say(said, "moving", release=release)
         try:
             with self._tell.part("pulling"):
-                fetched = self._fetch(release)
+                fetched = self._pulls.tree(release)
             if fetched is None:
                 return
             changed = plans.plan(fetched.models, [tree.models]).load
@@ -306,26 +306,6 @@ class Follower:
         self._tell.say(said, "serving", release=release, seconds=seconds)
         self._home.tidy()
         self._source.settle()
-
-    def _fetch(self, release: str) -> Tree | None:
-        """A release's tree beside DIR; None where it cannot be had now.
-
-        Raises:
-            RefusedReleaseError: it is not what was published.
-        """
-        folder = self._home.place(release)
-        try:
-            came = self._source.fetch(release, folder)
-        except (MissingError, WorkFailedError) as e:
-            self._pulls.failed()
-            self._tell.failed("store" if isinstance(e, MissingError) else "disk", e)
-            return None
-        self._pulls.reset()
-        self._tell.metrics.add("downloaded_bytes_total", came)
-        found = trees.read(folder)
-        if found is None:
-            raise RefusedReleaseError("pull", "its configs cannot be read")
-        return found
 
     def _refuse(self, position: Position, error: RefusedReleaseError) -> None:
         """Remembers not to try it again, and goes back, where it has gone anywhere."""
@@ -356,7 +336,7 @@ class Follower:
 
     def _back(self, reached: set[str] | None) -> bool:
         """Back to the last good release; False where it must be tried again."""
-        good = self._memory.good() or self._again()
+        good = self._pulls.good()
         if good is None:
             return False
         try:
@@ -378,14 +358,6 @@ class Follower:
         self._tell.say(said, "serving", release=good.release)
         self._home.tidy()
         return True
-
-    def _again(self) -> Tree | None:
-        """The last good release, out of the store."""
-        try:
-            return self._fetch(self._memory.state.good)
-        except RefusedReleaseError as e:
-            self._tell.failed(e.reason, e.text)
-            return None
 
     def _show(self) -> None:
         """Tells the metrics how things are."""
