@@ -93,6 +93,7 @@ class Follower:
             proving=options.proving,
         )
         self._position: Position | None = None
+        self._unseen: BuilderError | None = None
         self._trouble: BuilderError | None = None
         self._settled = False
         self._looks = Backoff(options.interval)
@@ -138,7 +139,14 @@ class Follower:
             raise self._trouble
         position, state = self._position, self._memory.state
         if position is None:
-            raise MissingError("the release store does not answer", fix="see what is said above")
+            why = self._unseen or MissingError("the release store does not answer")
+            raise MissingError(
+                why.problem,
+                where=why.where,
+                found=why.found,
+                expected=why.expected,
+                fix=why.fix or "see what is said above",
+            )
         if not self._keeper.up:
             raise self._keeper.trouble or MissingError(
                 "Triton does not answer",
@@ -181,6 +189,7 @@ class Follower:
             self._tell.metrics.set("store_up", 0)
             self._tell.failed("store" if isinstance(e, MissingError) else "channel", e)
             self._looks.failed()
+            self._unseen = e
             return
         self._tell.metrics.set("store_up", 1)
         self._looks.reset()

@@ -48,6 +48,8 @@ def test_once_without_a_channel_says_which_there_are(folder, store):
     done = agent(folder, store, "--once")
     assert done.returncode == 3
     assert "staging" in done.stdout
+    assert "there is no such channel" in done.stderr
+    assert "does not answer" not in done.stderr
 
 
 def test_a_store_that_is_not_there_is_an_error(folder, tmp_path):
