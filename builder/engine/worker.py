@@ -196,7 +196,8 @@ def _die_with_parent() -> None:
     import ctypes
 
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-    if os.getppid() == 1:
+    parent = multiprocessing.parent_process()
+    if parent and os.getppid() != parent.pid:  # it was killed before; it may be process 1 itself
         sys.exit(1)
 
 

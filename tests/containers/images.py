@@ -131,6 +131,33 @@ def tensorrt_rtx(engine: Engine) -> str:
     return _built(engine, image, RTX, base, {name: packages / name for name in names})
 
 
+PROJECT = """\
+ARG BASE
+FROM $BASE AS install
+COPY --from=wheels . /wheels
+RUN python3 -m venv /opt/triton-builder \\
+ && /opt/triton-builder/bin/python -m pip install --quiet --no-index /wheels/*.whl
+FROM $BASE
+COPY --from=install /opt/triton-builder /opt/triton-builder
+COPY --from=project . /project
+ENV PATH=/opt/triton-builder/bin:$PATH PYTHONDONTWRITEBYTECODE=1
+"""
+
+
+def project(engine: Engine, folder: Path) -> str:
+    """A project of Python models, and what builds it: triton-builder[build] less torch and ONNX."""
+    base = debian(engine)
+    sources = [*_contents(ROOT / "builder"), (ROOT / "pyproject.toml").read_bytes()]
+    digest = _digest([base.encode(), PROJECT.encode(), *sources, *_contents(folder)])
+    with FileLock(engine.data / "wheels.lock"), tempfile.TemporaryDirectory() as scratch:
+        wheels = Path(scratch)
+        image = f"{REPOSITORY}/project:{digest}"
+        if not engine.has(image):
+            _wheels(wheels, "jinja2", "psutil", "tritonclient[grpc,http]")
+        contexts = {"wheels": wheels / "wheels", "project": folder}
+        return _built(engine, image, PROJECT, base, contexts)
+
+
 def puller(engine: Engine) -> str:
     """What pods pull releases with, out of this checkout and the container file that ships."""
     containerfile = ROOT / "builder" / "deploy" / "Containerfile"
@@ -145,12 +172,12 @@ def puller(engine: Engine) -> str:
         return _built(engine, image, containerfile.read_text(), base, {}, wheels)
 
 
-def _wheels(folder: Path) -> None:
-    """What goes into `puller`, by this machine's own pip: whatever index it is set up for."""
+def _wheels(folder: Path, *more: str) -> None:
+    """triton-builder[agent] and more with what they need, by this machine's own pip and index."""
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
     constraints = ("--constraint", str(ROOT / "constraints.txt"))
     target = ("--wheel-dir", str(folder / "wheels"))
-    command = [*pip, "wheel", *constraints, *target, f"{ROOT}[agent]"]
+    command = [*pip, "wheel", *constraints, *target, f"{ROOT}[agent]", *more]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

@@ -1,10 +1,11 @@
-"""A generated Deployment's pod, run by a real engine; what a kubelet does besides is done here.
+"""A generated pod, run by a real engine; what a kubelet does besides is done here.
 
 `podman kube play` runs init containers, volumes, ConfigMaps, Secrets, users, read-only root file
 systems, capabilities and memory limits as the manifests say. What Podman 4.3 does not do: it knows
 no probe but liveness, and that by systemd's timers; it would publish every port of a container to
 the world; a volume's name is one for all pods; memory volumes lie on disk, so /dev/shm is its own;
-annotations are as short as labels; there is no preStop.
+annotations are as short as labels; there is no preStop. It knows no sidecars either: they are
+containers as the others, and whoever plays a Job starts one after the other.
 """
 
 from __future__ import annotations
@@ -45,12 +46,12 @@ def kustomize(folder: Path) -> list[Object]:
 
 
 class Pod:
-    """One pod of a Deployment, from its creation until the block ends.
+    """One pod of a Deployment or a Job, from its creation until the block ends.
 
     Args:
         engine: what runs it.
         network: which it is in.
-        manifests: the Deployment, and the ConfigMaps that it names.
+        manifests: the Deployment or the Job, and the ConfigMaps that it names.
         secrets: by name, the entries of the Secrets that it names.
 
     Attributes:
@@ -70,8 +71,8 @@ class Pod:
         self.readiness: list[tuple[float, int | None]] = []
         self._engine = engine
         self._network = network
-        deployment = next(m for m in manifests if m["kind"] == "Deployment")
-        self.template: Object = deployment["spec"]["template"]
+        workload = next(m for m in manifests if m["kind"] in {"Deployment", "Job"})
+        self.template: Object = workload["spec"]["template"]
         configs = [m for m in manifests if m["kind"] == "ConfigMap"]
         self._secrets = secrets
         self._documents = [*map(self._config, configs), self._pod()]
@@ -85,7 +86,8 @@ class Pod:
             self._engine("secret", "create", f"{self.name}-{name}", "-", stdin=content)
         self._watch.start()
         text = yaml.safe_dump_all(self._documents)
-        play = ("kube", "play", f"--network={self._network}", "-")
+        start = not self._sidecars(self.template["spec"])
+        play = ("kube", "play", f"--network={self._network}", f"--start={str(start).lower()}", "-")
         self.played = self._engine.attempt(*play, stdin=text.encode())
         return self
 
@@ -109,12 +111,11 @@ class Pod:
 
     def probe(self, kind: str) -> subprocess.CompletedProcess[str]:
         """Runs an exec probe of Triton's."""
-        triton = self.template["spec"]["containers"][0]
-        return self.run("triton", *triton[kind]["exec"]["command"])
+        return self.run("triton", *self._triton[kind]["exec"]["command"])
 
     def await_start(self) -> list[tuple[float, str]]:
         """Asks the startup probe until it agrees; what it said, and when, each change once."""
-        probe = self.template["spec"]["containers"][0]["startupProbe"]
+        probe = self._triton["startupProbe"]
         deadline = time.monotonic() + probe["failureThreshold"] * probe["periodSeconds"]
         said: list[tuple[float, str]] = []
         while True:
@@ -134,9 +135,13 @@ class Pod:
         self._engine("stop", f"--time={grace}", name)
         return int(self._engine("inspect", "--format={{.State.ExitCode}}", name))
 
-    def start(self) -> None:
-        """Starts Triton again, and nothing else: init containers have done their work."""
-        self._engine("start", self.container("triton"))
+    def start(self, name: str = "triton") -> None:
+        """Starts a container; Triton again, as a rule: init containers have done their work."""
+        self._engine("start", self.container(name))
+
+    def ended(self, name: str) -> int:
+        """Waits until a container has ended; its exit code."""
+        return int(self._engine("wait", self.container(name)))
 
     @property
     def address(self) -> str | None:
@@ -151,8 +156,20 @@ class Pod:
         networks = json.loads(done.stdout)[0]["NetworkSettings"]["Networks"].values()
         return next((n["IPAddress"] for n in networks if n["IPAddress"]), None)
 
+    @property
+    def _triton(self) -> Object:
+        spec = self.template["spec"]
+        every = (*spec["containers"], *spec["initContainers"])
+        return next(one for one in every if one["name"] == "triton")
+
+    @staticmethod
+    def _sidecars(spec: Object) -> list[Object]:
+        return [one for one in spec["initContainers"] if one.get("restartPolicy") == "Always"]
+
     def _watch_readiness(self) -> None:
-        probe = self.template["spec"]["containers"][0]["readinessProbe"]["httpGet"]
+        if "readinessProbe" not in self._triton:
+            return
+        probe = self._triton["readinessProbe"]["httpGet"]
         address = status = None
         while not self._over.wait(0.05):
             address = address if status else self.address  # another one after a restart
@@ -173,6 +190,10 @@ class Pod:
             volume["name"] = self._own(volume["name"])
             if "configMap" in volume:
                 volume["configMap"]["name"] = self._own(volume["configMap"]["name"])
+        for sidecar in self._sidecars(spec):
+            del sidecar["restartPolicy"]
+            spec["initContainers"].remove(sidecar)
+            spec["containers"].insert(0, sidecar)
         for container in (*spec["initContainers"], *spec["containers"]):
             container.pop("ports", None)
             container["args"] = self._expanded(container)
@@ -198,7 +219,7 @@ class Pod:
                 key = variable["valueFrom"]["secretKeyRef"]
                 known[f"$({variable['name']})"] = self._secrets[key["name"]][key["key"]]
         found = []
-        for word in container["args"]:
+        for word in container.get("args", ()):
             for reference, value in known.items():
                 word = word.replace(reference, value)  # noqa: PLW2901
             found.append(word)
