@@ -57,9 +57,10 @@ def command(  # noqa: PLR0913 - the command's options
 ) -> None:
     """Build, prove on a live server, and swap repository/<target>/ in."""
     from builder.engine.trace import Trace
-    from builder.flow.build import NotProvenError, Options
+    from builder.flow.build import Options
     from builder.flow.build import build as run
     from builder.flow.context import context
+    from builder.flow.outcome import NotProvenError
     from builder.spec.project import find
 
     if address and executor != "ray":

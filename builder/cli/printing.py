@@ -11,8 +11,8 @@ from builder.errors import BuilderError, SeveralError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from builder.flow.build import Outcome
     from builder.flow.context import Context
+    from builder.flow.outcome import Outcome
 
 
 def warn(text: str) -> None:

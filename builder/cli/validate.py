@@ -53,9 +53,9 @@ def command(  # noqa: PLR0913 - the command's options
     as_json: bool,
 ) -> None:
     """Run every check again on a live server."""
-    from builder.flow.build import NotProvenError
-    from builder.flow.build import validate as run
     from builder.flow.context import context
+    from builder.flow.outcome import NotProvenError
+    from builder.flow.validate import validate as run
     from builder.spec.project import find
 
     with Console() as console:

@@ -1,4 +1,4 @@
-"""The build itself."""
+"""The build: what is missing is done, laid out, proven, and swapped in."""
 
 from __future__ import annotations
 
@@ -12,21 +12,20 @@ from builder.engine import run as engine
 from builder.engine.observed import check_required
 from builder.errors import WorkFailedError
 from builder.files import sha256
-from builder.flow import assemble, hazards, layers
+from builder.flow import assemble, hazards
 from builder.flow.layout import Layout
+from builder.flow.outcome import NotProvenError, Outcome
+from builder.flow.proving import prove, untouched
 from builder.flow.verdicts import Verdicts
 from builder.flow.workers import Workers
-from builder.plan.evaluate import evaluate
 from builder.repository import manifest as manifests
 from builder.repository import swap
 from builder.store.blobs import DamagedError
 from builder.store.digests import SMALL
 from builder.store.sharing import Sharing
-from builder.validation.verdict import LEAKS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Collection, Mapping
 
     from builder.engine.executor import Executor
     from builder.engine.run import Event
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from builder.plan.action import Action
     from builder.plan.evaluate import Record
     from builder.repository.manifest import Manifest, ModelEntry
-    from builder.validation.verdict import Verdict
 
 
 MENDS = 3
@@ -66,24 +64,6 @@ class Options:
     interrupted: Callable[[], bool] = lambda: False
     report: Callable[[Outcome], None] = lambda _: None
     cluster: Callable[[Context], Executor] | None = None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a build came to.
-
-    Attributes:
-        changed: False where the repository was as it should be already.
-        ran: ids of the actions that were not hits.
-        validated: the models that went to the server.
-    """
-
-    manifest: Manifest
-    changed: bool
-    ran: tuple[str, ...]
-    validated: tuple[str, ...]
-    verdicts: tuple[Verdict, ...]
-    records: Mapping[str, Record]
 
 
 def build(context: Context, options: Options) -> Outcome:
@@ -139,19 +119,19 @@ def _build(context: Context, options: Options, sharing: Sharing, ran: list[str])
             if not missing and before and _as_it_should_be(context, before, manifest):
                 _hold(context, records, verdicts)
                 asked = verdicts if options.validate else None
-                return _outcome(manifest, records, ran, (), asked, changed=False)
+                return Outcome.of(manifest, records, ran, (), asked, changed=False)
             tree = layout.complete(entries, kept)
         if missing:
             with options.phase("validate"):
-                fresh = _validate(context, records, tree, missing, options.say)
-            _untouched(tree, assemble.manifest(context, {**kept, **entries}), sha256)
+                fresh = prove(context, records, tree, missing, options.say)
+            untouched(tree, assemble.manifest(context, {**kept, **entries}), sha256)
             for record in verdicts.learn(fresh):
                 sharing.give(record)
             proven = verdicts.into(entries)
             manifest = assemble.manifest(context, {**kept, **proven}, server, tools)
             failed = [v for v in verdicts.known.values() if not v.passed]
             if failed:
-                outcome = _outcome(manifest, records, ran, missing, verdicts, changed=False)
+                outcome = Outcome.of(manifest, records, ran, missing, verdicts, changed=False)
                 raise NotProvenError(outcome, failed)
         if options.interrupted():
             raise KeyboardInterrupt  # it may have been swallowed in somebody's __del__
@@ -160,7 +140,7 @@ def _build(context: Context, options: Options, sharing: Sharing, ran: list[str])
             _hold(context, records, verdicts)
         placed.update(manifest.tree())
         asked = verdicts if options.validate else None
-        outcome = _outcome(manifest, records, ran, missing, asked, changed=True)
+        outcome = Outcome.of(manifest, records, ran, missing, asked, changed=True)
         with ThreadPoolExecutor(1, "leave") as pool:
             pool.submit(layout.leave)
             options.report(outcome)
@@ -180,33 +160,6 @@ def _damaged(context: Context, error: DamagedError) -> WorkFailedError:
         found=f"a file that was made {MENDS} times and is still not whole",
         fix="check the disk, or set TRITON_BUILDER_CACHE to a folder on another one",
     )
-
-
-class NotProvenError(WorkFailedError):
-    """Versions that the server did not pass. Holds the outcome, for the report."""
-
-    def __init__(self, outcome: Outcome, failed: Sequence[Verdict]) -> None:
-        lines = []
-        for verdict in failed:
-            for finding in verdict.failures:
-                lines.append(
-                    f"{verdict.model} {verdict.version}, {finding.check}: {finding.reason}"
-                )
-                lines += [f"    found     {finding.found}"] if finding.found else []
-                lines += [f"    expected  {finding.expected}"] if finding.expected else []
-                lines += [f"    fix       {finding.fix}"] if finding.fix else []
-        names = ", ".join(f"{v.model} {v.version}" for v in failed)
-        super().__init__(
-            f"not proven on the live server: {names}",
-            where=f"target {outcome.manifest.target}",
-            detail="\n".join(lines),
-            fix="mend what the checks below found; the repository is as it was before",
-        )
-        self.outcome = outcome
-
-    def __reduce__(self) -> tuple[object, ...]:
-        """As its root: an outcome does not travel."""
-        return WorkFailedError.__reduce__(self)
 
 
 def _run(
@@ -291,115 +244,3 @@ def _as_it_should_be(context: Context, before: Manifest, manifest: Manifest) -> 
     return before == manifest and not swap.differences(
         context.repository, manifest, context.store.files.of
     )
-
-
-def _untouched(tree: Path, manifest: Manifest, digest: Callable[[str], str]) -> None:
-    """What is proven, or recorded, must be what the manifest says, and nothing else.
-
-    Raises:
-        WorkFailedError: a file was changed, added or removed by somebody.
-    """
-    changed = swap.differences(tree, manifest, digest)
-    if changed:
-        raise WorkFailedError(
-            "files are not as they were built",
-            where=tree.name,
-            found=", ".join(changed[:5]) + (" and more" if changed[5:] else ""),
-            expected="the files of manifest.json, unchanged",
-            fix="build again; a model must not write into its own folder",
-        )
-
-
-def _validate(  # noqa: PLR0913 - what is put before which server, and how
-    context: Context,
-    records: Mapping[str, Record],
-    tree: Path,
-    names: Sequence[str],
-    say: Callable[[str], None],
-    *,
-    again: bool = False,
-) -> list[Verdict]:
-    """Puts models before a live server: all of them in one start."""
-    from builder.flow.serving import serving
-    from builder.flow.subjects import subjects
-    from builder.validation.live import validate
-    from builder.validation.probes import probes
-
-    under_test = subjects(context, records, tree, names)
-    with context.store.scratch() as scratch:
-        beside = probes(scratch / "probes")  # which anybody may read, as a container's user must
-        say(f"validating {len(names)} model{'s' if names[1:] else ''} on a live server")
-        with serving(context, [tree, beside], say) as server:
-            found = validate(server, under_test, say=say, again=again)
-    return [layers.pointed(context, verdict) for verdict in found]
-
-
-def validate(
-    context: Context,
-    repository: Path,
-    say: Callable[[str], None],
-    *,
-    leaks: bool = False,
-    by_layer: bool = False,
-) -> Outcome:
-    """Runs every check again on a repository that was built.
-
-    What another server than the target's own answers is reported, and changes nothing of what a
-    build knows; nor does what `leaks` finds, which no build asks for. With `by_layer` goldens that
-    are missed say which layer departs.
-
-    Raises:
-        WorkFailedError: the project was not built as it stands now.
-        NotProvenError: a version failed.
-    """
-    manifest = manifests.read(repository)
-    decisions = evaluate(context.graph, context.files, context.store)
-    todo = [d.action.id for d in decisions if not d.hit]
-    if todo or manifest is None:
-        raise WorkFailedError(
-            "the project has changed since it was built" if manifest else "nothing is built",
-            where=f"repository/{repository.name}",
-            found=", ".join(todo[:5]) or "no manifest",
-            fix=f"triton-builder build --target {context.target_name}",
-        )
-    records = {d.action.id: d.record for d in decisions if d.record}
-    entries = assemble.entries(context, records)
-    verdicts = Verdicts(context, entries, records, context.proven_on(say))
-    names = list(context.graph.models)
-    _untouched(repository, manifest, context.store.files.of)
-    built = {name: entry for name, entry in manifest.models.items() if name in entries}
-    if _tree(built) != _tree(entries):
-        raise WorkFailedError(
-            "the repository holds another build than the project's",
-            where=repository.name,
-            fix=f"triton-builder build --target {context.target_name}",
-        )
-    found = _validate(context, records, repository, names, say, again=leaks)
-    if not context.urls:
-        verdicts.learn([verdict.without(LEAKS) for verdict in found])
-    outcome = _outcome(manifest, records, (), names, verdicts, changed=False)
-    if by_layer:
-        found = [layers.explained(context, verdict, say) for verdict in found]
-    if context.urls or leaks or by_layer:
-        outcome = replace(outcome, verdicts=tuple(found))
-    failed = [v for v in found if not v.passed]
-    if failed:
-        raise NotProvenError(outcome, failed)
-    return outcome
-
-
-def _tree(entries: Mapping[str, ModelEntry]) -> dict[str, dict[str, tuple[str, int]]]:
-    return {name: dict(entry.tree()) for name, entry in entries.items()}
-
-
-def _outcome(  # noqa: PLR0913 - its parts
-    manifest: Manifest,
-    records: Mapping[str, Record],
-    ran: Sequence[str],
-    validated: Sequence[str],
-    verdicts: Verdicts | None,
-    *,
-    changed: bool,
-) -> Outcome:
-    known = tuple(verdicts.known.values()) if verdicts else ()
-    return Outcome(manifest, changed, tuple(ran), tuple(validated), known, records)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from builder.flow.build import Outcome
     from builder.flow.context import Context
+    from builder.flow.outcome import Outcome
     from builder.plan.draft import ModelPlan, VersionPlan
     from builder.plan.evaluate import Record
     from builder.repository.manifest import ModelEntry, VersionEntry

@@ -7,8 +7,9 @@ import textwrap
 
 import pytest
 
-from builder.flow.build import NotProvenError, Options, build
+from builder.flow.build import Options, build
 from builder.flow.context import context
+from builder.flow.outcome import NotProvenError
 from tests.projects import ensemble, model
 
 pytestmark = [pytest.mark.live, pytest.mark.export]
