@@ -16,11 +16,19 @@ from builder.spec.version import Version, number
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
 
 
+MANIFEST = "manifest.json"
+"""What lies beside the models in a repository."""
+
+
 def _named(text: str) -> str:
     if not _NAME.fullmatch(text) or len(text) > 200:  # noqa: PLR2004 - folders take 255
         raise ValueError(
             "not a name; expected letters, digits, `_`, `-` and `.`, first a letter or a digit, "
             "at most 200 of them"
+        )
+    if text == MANIFEST:
+        raise ValueError(
+            f"the repository has a file of that name; expected another than {MANIFEST}"
         )
     return text
 

@@ -46,7 +46,7 @@ class Store:
     """The results that one project on one target may use. A `Memory` of the plan.
 
     Attributes:
-        received: how many results have come from the remote.
+        received: how many results have come from the remote, and were not here before.
     """
 
     def __init__(
@@ -76,14 +76,18 @@ class Store:
 
     def find(self, key: str) -> Record | None:
         """The record of a key whose reads are as they were, and whose blobs can be had."""
-        for record in self.records.of(key):
+        own = self.records.of(key)
+        for record in own:
             if self._changed_read(record) is None and self._use(record):
                 return record
         for record in self._remote_records(key):
             lost = any(digest in self._lost for digest, _ in record.outputs.values())
             if not lost and self._changed_read(record) is None:
-                self.records.keep(record)
-                self.received += 1
+                if record in own:  # it came earlier, and nobody has needed its blobs yet
+                    self.records.used(key)
+                else:
+                    self.records.keep(record)
+                    self.received += 1
                 return record
         return None
 

@@ -58,6 +58,17 @@ def records(remote):
     return [p for p in objects(remote) if "actions" in p.parts]
 
 
+def test_what_came_is_told_once(machine, clean):
+    def came(said):
+        return [line for line in said if "results are the remote cache's" in line]
+
+    _, tree, said = machine("other")
+    assert tree == clean
+    assert len(came(said)) == 1
+    ran, _, said = machine("other")
+    assert (ran, came(said)) == (set(), [])
+
+
 def test_a_second_machine_builds_nothing_and_has_the_same_bytes(clean, machine):
     ran, found, said = machine("warm")
     assert ran == set()

@@ -15,6 +15,12 @@ def test_a_sound_project_is_read(tmp_path):
     assert project.models["linear"].served == ("1.0",)
 
 
+def test_the_name_of_the_manifest_is_the_repositorys_own(tmp_path):
+    text = edited(tmp_path, "name: {name}", "name: manifest.json")
+    assert "model.yaml:2" in text
+    assert "the repository has a file of that name" in text
+
+
 def test_unknown_key(tmp_path):
     text = edited(tmp_path, "samples: ", "sampels: x.py:y\nsamples: ")
     assert "models/linear/model.yaml:4: unknown field `sampels`" in text
