@@ -31,6 +31,8 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--image", help="Triton's; default: the target's.")
 @click.option("--pull-image", metavar="IMAGE", help="With triton-builder[agent] in it.")
 @click.option("--verify-key", type=FILE, help="A public key in PEM that releases are signed with.")
+@click.option("--verify-identity", metavar="WHO", help="Who must have signed them at Sigstore.")
+@click.option("--verify-issuer", metavar="URL", help="Who vouches for that identity.")
 @click.option(
     "--job",
     metavar="IMAGE",

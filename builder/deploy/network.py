@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from builder.deploy.context import Context, Object
     from builder.deploy.lanes import Pods
 
+HTTPS = 443
 INTERVAL = "15s"
 NAMESPACE = "kubernetes.io/metadata.name"
 
@@ -64,8 +65,10 @@ def policy(context: Context, pods: Pods) -> Object:
 
 
 def _store_ports(context: Context) -> list[int]:
-    """Those of the settings, and of addresses in the environment: AWS_ENDPOINT_URL."""
+    """Those of the settings, of addresses in the environment (AWS_ENDPOINT_URL), Sigstore's."""
     found = set(context.settings.access.store_ports)
+    if context.settings.verify_identity:
+        found.add(HTTPS)
     for value in context.settings.environment.values():
         port = urlsplit(value).port if value.startswith(("http://", "https://")) else None
         found |= {port} if port else set()

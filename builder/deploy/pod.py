@@ -133,6 +133,10 @@ def _pulling(context: Context, pods: Pods) -> list[str]:
         found.append(f"--cache={CACHE}")
     if context.verify_key is not None:
         found.append(f"--verify-key={KEYS}/{KEY}")
+    settings = context.settings
+    if settings.verify_identity and settings.verify_issuer:
+        found.append(f"--verify-identity={settings.verify_identity}")
+        found.append(f"--verify-issuer={settings.verify_issuer}")
     return found
 
 
@@ -168,6 +172,8 @@ def _pull_mounts(context: Context) -> list[Object]:
         mounts.append({"name": "node-cache", "mountPath": CACHE})
     if context.verify_key is not None:
         mounts.append({"name": "verify-key", "mountPath": KEYS, "readOnly": True})
+    if context.settings.verify_identity:  # what Sigstore's roots of trust are kept in
+        mounts.append({"name": "trust", "mountPath": "/tmp"})  # noqa: S108 - a volume's
     return mounts
 
 
@@ -288,6 +294,8 @@ def _volumes(context: Context, pods: Pods) -> list[Object]:
         volumes.append({"name": "node-cache", "hostPath": host})
     if context.verify_key is not None:
         volumes.append({"name": "verify-key", "configMap": {"name": verify_key_name(context)}})
+    if context.settings.verify_identity:
+        volumes.append({"name": "trust", "emptyDir": {}})
     return volumes
 
 

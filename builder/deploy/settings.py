@@ -136,6 +136,7 @@ class Deployment(_Kebab):
         control_secret: a Secret whose entry `key` whoever loads and unloads models must know:
             the agent does, other clients of the pods do not.
         verify_key: a file with the public key that releases must be signed with.
+        verify_identity: or who must have signed them, at Sigstore; `verify_issuer` vouches for it.
         credentials: a Secret whose entries become the environment of what talks to the store.
         environment: likewise, what is no secret: AWS_REGION, AWS_ENDPOINT_URL.
         service_account: of the pods, where the cloud grants access to it.
@@ -156,6 +157,8 @@ class Deployment(_Kebab):
     agent: bool = False
     control_secret: Label | None = None
     verify_key: str | None = None
+    verify_identity: Annotated[str, AfterValidator(_whole)] | None = None
+    verify_issuer: Annotated[str, AfterValidator(_whole)] | None = None
     credentials: Label | None = None
     environment: dict[
         Annotated[str, AfterValidator(_public)], Annotated[str, AfterValidator(_whole)]
@@ -174,6 +177,13 @@ class Deployment(_Kebab):
     def _consistent(self) -> Deployment:
         if self.agent and not self.channel:
             raise ValueError("an agent without a channel to follow; expected channel: its name")
+        if bool(self.verify_identity) != bool(self.verify_issuer):
+            raise ValueError(
+                "an identity goes with who vouches for it; expected both verify-identity and "
+                "verify-issuer"
+            )
+        if self.verify_key and self.verify_identity:
+            raise ValueError("a key or an identity, not both; expected one of them")
         if self.control_secret and not self.agent:
             raise ValueError("a control-secret without an agent: nobody can load models then")
         return self

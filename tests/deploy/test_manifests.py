@@ -120,6 +120,13 @@ def test_pods_reach_names_and_the_store_and_are_reached_by_clients_and_prometheu
     assert [[p["port"] for p in rule["ports"]] for rule in spec["egress"]] == [[53, 53], [9000]]
 
 
+def test_pods_that_verify_an_identity_reach_sigstore():
+    said = {"verify-identity": "ci@example.com", "verify-issuer": "https://issuer.example"}
+    spec = objects({"access": {"store-ports": [9000]}, **said})["NetworkPolicy/triton-cpu"]["spec"]
+    ports = [port["port"] for rule in spec["egress"] for port in rule["ports"]]
+    assert ports == [53, 53, 443, 9000]
+
+
 def test_a_store_at_a_port_of_its_own_is_reached():
     said = {"environment": {"AWS_ENDPOINT_URL": "http://ceph.storage:7480"}}
     egress = objects(said)["NetworkPolicy/triton-cpu"]["spec"]["egress"]

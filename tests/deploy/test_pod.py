@@ -3,6 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
+from builder.deploy.settings import Deployment
 from builder.report.measured import Measured
 from builder.servers.endpoint import CONTROL, CONTROL_KEY
 from tests.deploy.made import GPU, KEY, pod, release
@@ -67,6 +68,34 @@ def test_a_key_is_mounted_where_pull_looks_for_it():
         assert "--verify-key=/etc/triton-builder/release.pem" in containers[name]["args"]
         assert _mounts(containers[name])["/etc/triton-builder"]["readOnly"] is True
     assert "/etc/triton-builder" not in _mounts(containers["triton"])
+
+
+WHO, ISSUER = "https://github.com/o/r/.github/workflows/w.yml@refs/heads/main", "https://issuer"
+KEYLESS = {"verify-identity": WHO, "verify-issuer": ISSUER}
+
+
+def test_an_identity_is_told_to_whoever_pulls_and_what_vouches_for_it_can_be_kept():
+    spec = pod({"channel": "prod", "agent": True, **KEYLESS})
+    containers = _containers(spec)
+    for name in ("pull", "agent"):
+        said = containers[name]["args"]
+        assert {f"--verify-identity={WHO}", f"--verify-issuer={ISSUER}"} <= {*said}
+        assert "readOnly" not in _mounts(containers[name])["/tmp"]  # noqa: S108
+        assert containers[name]["securityContext"]["readOnlyRootFilesystem"]
+    assert {"name": "trust", "emptyDir": {}} in spec["volumes"]
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        ({"verify-identity": WHO}, "expected both verify-identity and verify-issuer"),
+        ({"verify-issuer": ISSUER}, "expected both verify-identity and verify-issuer"),
+        ({**KEYLESS, "verify-key": "key.pem"}, "a key or an identity, not both"),
+    ],
+)
+def test_trust_that_is_half_said_or_twice_is_refused(said, problem):
+    with pytest.raises(ValidationError, match=problem):
+        Deployment.model_validate(said)
 
 
 def test_a_cache_of_the_node_is_not_made_by_the_pod():

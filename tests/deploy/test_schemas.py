@@ -28,6 +28,7 @@ VARIANTS = {
         "node-cache": "/var/cache/triton",
         "replicas": {**SCALED, "scale-on": "queue", "prometheus": "http://prometheus:9090"},
     },
+    "keyless": {"verify-identity": "ci@example.com", "verify-issuer": "https://issuer.example"},
     "lanes": {
         "monitor": "service",
         "replicas": {**SCALED, "scale-on": "cpu"},
