@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder.files import disk_errors, remove_tree
+from builder.files import disk_errors, remove, remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,8 +46,10 @@ class Leases:
         try:
             yield folder
         finally:
-            remove_tree(folder)
-            os.close(lock)
+            for path in folder.glob("[!.]*"):
+                remove(path)
+            with self.passing():
+                _give_up(folder, lock)
 
     def oldest(self) -> float | None:
         """When the oldest lease that is held was taken, in seconds; sweeps what the dead left.
@@ -67,10 +69,9 @@ class Leases:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 times.append(os.fstat(lock).st_mtime)
-            else:
-                remove_tree(folder)
-            finally:
                 os.close(lock)
+            else:
+                _give_up(folder, lock)
         return min(times, default=None)
 
     @contextmanager
@@ -79,7 +80,7 @@ class Leases:
         if getattr(self._inside, "now", False):
             yield
             return
-        with self._flocked(fcntl.LOCK_SH):
+        with self._flocked(fcntl.LOCK_SH, os.O_RDONLY):
             self._inside.now = True
             try:
                 yield
@@ -89,25 +90,35 @@ class Leases:
     @contextmanager
     def shut(self) -> Iterator[None]:
         """Shuts the gate; waits until nobody is in it."""
-        with self._flocked(fcntl.LOCK_EX):
+        with self._flocked(fcntl.LOCK_EX, os.O_RDWR):  # NFS locks no reader's file for one alone
             yield
 
     @contextmanager
-    def _flocked(self, how: int) -> Iterator[None]:
-        lock = self._open()
+    def _flocked(self, how: int, access: int) -> Iterator[None]:
+        lock = self._open(access | os.O_CREAT | os.O_CLOEXEC)
         try:
             fcntl.flock(lock, how)
             yield
         finally:
             os.close(lock)
 
-    def _open(self) -> int:
-        flags = os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC
+    def _open(self, flags: int) -> int:
         try:
             return os.open(self.gate, flags, 0o644)
+        except PermissionError:  # somebody else's store: enough to lock it, but on NFS
+            return os.open(self.gate, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             self.gate.parent.mkdir(parents=True, exist_ok=True)
             return os.open(self.gate, flags, 0o644)
+
+
+def _give_up(folder: Path, lock: int) -> None:
+    """Lets go of a lease, and removes its folder; nobody else may be sweeping.
+
+    In this order: what is open cannot be removed on NFS and FUSE, it only gets another name there.
+    """
+    os.close(lock)
+    remove_tree(folder)
 
 
 @contextmanager

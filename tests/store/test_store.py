@@ -1,6 +1,9 @@
 """The store gives back what it took, or says that it cannot."""
 
+import fcntl
 import os
+import subprocess
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,6 +15,7 @@ from builder.store.blobs import DamagedError
 from builder.store.digests import FileDigests, code
 from builder.store.gc import Limits, collect
 from builder.store.store import Store
+from tests import debian
 
 INGREDIENTS = {"stage": "s", "params": {}, "files": {}, "inputs": {}, "tools": {}}
 
@@ -120,6 +124,47 @@ def test_scratch_of_dead_processes_is_swept(store):
         assert mine.exists()
     assert not left.exists()
     assert not mine.exists()
+
+
+@pytest.fixture
+def fuse(tmp_path):
+    """A file system that cannot remove what is open: it gets another name, as on NFS."""
+    if os.geteuid() != 0 or not Path("/dev/fuse").exists():
+        pytest.skip("a file system of our own needs root, and FUSE")
+    debian.provide(["bindfs"], ["bindfs"])
+    place = tmp_path / "fuse"
+    place.mkdir()
+    (tmp_path / "behind").mkdir()
+    debian.run("bindfs", str(tmp_path / "behind"), str(place))
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.mark.slow
+def test_leases_leave_nothing_where_open_files_cannot_be_removed(fuse, tmp_path):
+    store = Store(fuse / "store", tmp_path)
+    taken(store, {"a": b"content"})
+    left = store.root / "tmp" / "999999999-dead"
+    left.mkdir(parents=True)
+    (left / ".lock").touch()
+    store.sweep()
+    assert list((store.root / "tmp").iterdir()) == []
+
+
+def test_the_gate_is_shut_by_one_who_may_write(store):
+    """NFS gives a lock for one alone to nobody else (flock(2))."""
+    with store.leases.shut():
+        handles = [int(p.name) for p in Path("/proc/self/fd").iterdir()]
+        gates = [n for n in handles if _leads_to(n, store.leases.gate)]
+        modes = [fcntl.fcntl(n, fcntl.F_GETFL) & os.O_ACCMODE for n in gates]
+    assert modes == [os.O_RDWR]
+
+
+def _leads_to(handle, file):
+    try:
+        return os.path.samestat(os.fstat(handle), file.stat())
+    except OSError:  # the one that lists them
+        return False
 
 
 def test_a_large_file_is_hashed_again_when_it_changed_behind_its_time_stamp(tmp_path):
