@@ -9,6 +9,7 @@ has claimed the repository.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from stat import S_ISDIR
 from typing import TYPE_CHECKING
 
@@ -31,9 +32,10 @@ def take(repository: Path, folder: Path) -> None:
     except FileNotFoundError:
         return
     if S_ISDIR(stat.st_mode) and stat.st_uid == os.geteuid():
-        spare.rename(folder)  # first of all: one that was begun on is swept if we die
-    else:
-        remove(spare)
+        with suppress(OSError):  # it is a container's image's, which overlayfs renames not
+            spare.rename(folder)  # first of all: one that was begun on is swept if we die
+            return
+    remove(spare)
 
 
 def keep(tree: Path, repository: Path) -> None:

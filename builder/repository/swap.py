@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import glob
 import os
+import shutil
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.errors import InputError, WorkFailedError
-from builder.files import disk_errors, remove_tree, write_atomically
+from builder.files import disk_errors, remove, remove_tree, write_atomically
 from builder.repository import manifest as manifests
 from builder.repository import spare
 
@@ -181,14 +183,32 @@ def sweep(repository: Path) -> None:
 
 
 def _exchange(new: Path, old: Path) -> None:
-    """Exchanges two folders in one step (renameat2(2)); in two where the system cannot."""
+    """Exchanges two folders in one step (renameat2(2)); in several where the system cannot."""
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if rename:
         paths = os.fsencode(new), os.fsencode(old)
         if rename(_AT_FDCWD, paths[0], _AT_FDCWD, paths[1], _RENAME_EXCHANGE) == 0:
             return
-    aside = Path(tempfile.mkdtemp(prefix=f".{old.name}.new-old-", dir=old.parent)) / old.name
-    old.rename(aside)
+    parent = Path(tempfile.mkdtemp(prefix=f".{old.name}.new-old-", dir=old.parent))
+    aside = parent / old.name
+    try:
+        old.rename(aside)
+    except OSError as e:
+        if e.errno != errno.EXDEV:
+            raise
+        _copied(old, aside)
     new.rename(old)
     aside.rename(new)
-    aside.parent.rmdir()
+    parent.rmdir()
+
+
+def _copied(folder: Path, target: Path) -> None:
+    """Moves a folder that cannot be renamed: one of a container's image, on overlayfs.
+
+    Its manifest goes last: a folder that is left half-way is still known as ours.
+    """
+    shutil.copytree(folder, target, symlinks=True)
+    for path in folder.iterdir():
+        if path.name != manifests.FILE:
+            remove(path)
+    remove_tree(folder)

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,40 @@ def test_where_the_system_cannot_exchange_two_renames_do(tmp_path, manifest, mon
     placed(repository, manifest, "two")
     assert (repository / "file").read_text() == "two"
     assert [p.name for p in tmp_path.iterdir()] == ["cpu"]
+
+
+@pytest.fixture
+def image(tmp_path):
+    """A folder of a container's image: overlayfs renames no folder that comes from below."""
+    if os.geteuid() != 0:
+        pytest.skip("a file system of our own needs root")
+    place = tmp_path / "image"
+    parts = {name: place / name for name in ("lower", "above", "seen")}
+    place.mkdir()
+    mount = ("mount", "-t")
+    subprocess.run([*mount, "tmpfs", "image", place], check=True)
+    for part in (*parts.values(), place / "above" / "up", place / "above" / "work"):
+        part.mkdir()
+
+    def begin():
+        folders = (parts["lower"], place / "above" / "up", place / "above" / "work")
+        options = "redirect_dir=off,lowerdir={},upperdir={},workdir={}".format(*folders)
+        subprocess.run([*mount, "overlay", "image", "-o", options, parts["seen"]], check=True)
+        return parts["seen"]
+
+    yield parts["lower"], begin
+    subprocess.run(["umount", "--recursive", "--lazy", place], check=True)
+
+
+def test_a_tree_takes_the_place_of_one_in_an_image(image, manifest):
+    lower, begin = image
+    placed(lower / "cpu", manifest, "one", worth=True)
+    placed(lower / "cpu", manifest, "two", worth=True)
+    seen = begin()
+    placed(seen / "cpu", manifest, "three", worth=True)
+    assert (seen / "cpu" / "file").read_text() == "three"
+    assert (seen / ".cpu.spare" / "file").read_text() == "two"
+    assert sorted(p.name for p in seen.iterdir()) == [".cpu.spare", "cpu"]
 
 
 class TestSpare:
