@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass, field
-from pathlib import Path
 
-_CGROUP = Path("/sys/fs/cgroup")
+from builder.engine.cgroup import Groups
 
 
 @dataclass(frozen=True)
@@ -26,18 +26,20 @@ class Machine:
     Attributes:
         memory: bytes in all.
         gpus: the devices that the driver shows.
-        cores: those that this process may run on.
+        cores: those that this process may run on, as many as its quota lets it keep busy.
     """
 
     memory: int
     gpus: tuple[Gpu, ...] = ()
-    cores: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    cores: int = field(default_factory=lambda: _cores())  # noqa: PLW0108 - it stands below
 
     def free(self) -> int:
         """Bytes that could be taken now without pushing anything out."""
         import psutil
 
-        return min([int(psutil.virtual_memory().available), *_cgroup_free()])
+        available = int(psutil.virtual_memory().available)
+        ours = Groups().free()
+        return available if ours is None else min(available, ours)
 
 
 def held(pid: int) -> int:
@@ -55,26 +57,13 @@ def this() -> Machine:
     """The machine we are on."""
     import psutil
 
-    total, limit = int(psutil.virtual_memory().total), _number("memory.max")
+    total, limit = int(psutil.virtual_memory().total), Groups().memory()
     return Machine(total if limit is None else min(total, limit), _gpus())
 
 
-def _cgroup_free() -> list[int]:
-    limit, used = _number("memory.max"), _number("memory.current")
-    if limit is None or used is None:
-        return []
-    cache = 0
-    for line in (_CGROUP / "memory.stat").read_text().splitlines():
-        if line.startswith("inactive_file "):
-            cache = int(line.split()[1])
-    return [limit - used + cache]
-
-
-def _number(name: str) -> int | None:
-    try:
-        return int((_CGROUP / name).read_text())
-    except (OSError, ValueError):  # no such file, or `max`
-        return None
+def _cores() -> int:
+    ours, quota = len(os.sched_getaffinity(0)), Groups().cores()
+    return ours if quota is None else min(ours, quota)
 
 
 def _gpus() -> tuple[Gpu, ...]:
@@ -82,7 +71,8 @@ def _gpus() -> tuple[Gpu, ...]:
         return ()
     query = ("nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader")
     try:
-        done = subprocess.run(query, capture_output=True, text=True, check=True, timeout=10)
+        done = subprocess.run(query, capture_output=True, check=True, timeout=10)
     except (OSError, subprocess.SubprocessError):
         return ()
-    return tuple(Gpu(line.strip()) for line in done.stdout.splitlines() if line.strip())
+    told = done.stdout.decode(errors="replace").split("\n")
+    return tuple(Gpu(line.strip()) for line in told if re.fullmatch(r"\s*\d+\.\d+\s*", line))
