@@ -313,7 +313,8 @@ def _changed(order: Order, reads: Mapping[str, str], store: Store, begun: int) -
     ]
     for read in reads:
         with contextlib.suppress(OSError):  # no file, or none any more
-            if (store.project / read).stat().st_mtime_ns >= begun:
+            stat = (store.project / read).stat()
+            if min(stat.st_mtime_ns, stat.st_ctime_ns) >= begun:  # a time to come may be made up
                 found.append(read)
     return sorted(set(found))
 

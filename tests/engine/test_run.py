@@ -1,5 +1,8 @@
 """Workers that die, lie or shout."""
 
+import os
+import time
+
 import psutil
 import pytest
 
@@ -96,6 +99,18 @@ def test_a_source_that_is_edited_while_it_is_built_is_not_kept(built, tmp_path):
     with pytest.raises(WorkFailedError, match="changed while it was being built") as caught:
         built(edit)
     assert caught.value.found == "models/echo/notes.txt"
+
+
+def test_a_file_of_a_time_to_come_has_not_changed_for_that(built, tmp_path):
+    """As archives, or a clock that was set back, leave it."""
+    folder = tmp_path / "project" / "models" / "echo"
+    folder.mkdir(parents=True)
+    notes = folder / "notes.txt"
+    notes.write_text("6")
+    os.utime(notes, (time.time() + 86400,) * 2)
+    reading = "    count = int(Path(__file__).with_name('notes.txt').read_text())\n"
+    source = ECHO_SOURCE.replace("def samples():", f"def samples():\n{reading}")
+    built("from pathlib import Path\n" + source.replace("[5, 6]", "[5, count]"))
 
 
 def test_a_declared_file_that_is_edited_meanwhile_is_not_kept(built, tmp_path):
