@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: both end the work in hand."""
+"""Ctrl-C, SIGTERM, and a terminal that goes away (SIGHUP): each ends the work in hand."""
 
 from __future__ import annotations
 
@@ -16,10 +16,14 @@ asked = threading.Event()
 
 
 def listen() -> None:
-    """Makes Ctrl-C and SIGTERM end the work, unless whoever started us has Ctrl-C ignored."""
+    """Makes these end the work; Ctrl-C and SIGHUP not where whoever started us has them ignored.
+
+    As nohup does, and a shell for what runs in its background.
+    """
     signal.signal(signal.SIGTERM, _interrupt)
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, _interrupt)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
 
 
 def end_within(seconds: float) -> None:

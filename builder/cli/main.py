@@ -7,7 +7,6 @@ Exit codes: 0 done; 1 the work failed; 2 the input is wrong; 3 something needed 
 from __future__ import annotations
 
 import atexit
-import errno
 import gc
 import importlib
 import io
@@ -20,9 +19,9 @@ from typing import NoReturn
 import click
 
 from builder import __version__
-from builder.cli import interrupts
+from builder.cli import foreign, interrupts
 from builder.cli.printing import print_error, print_json
-from builder.errors import BuilderError, InputError, MissingError, WorkFailedError
+from builder.errors import BuilderError, InputError
 
 COMMANDS = (
     *("init", "check", "plan", "build", "validate", "compare", "serve"),
@@ -90,14 +89,15 @@ def main() -> NoReturn:
         e.show()
         sys.exit(InputError.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        print(f"\n{interrupts.SAID}", file=sys.stderr)
-        sys.stdout.flush()
+        with suppress(OSError):  # a terminal that is gone
+            print(f"\n{interrupts.SAID}", file=sys.stderr)
+            sys.stdout.flush()
         os._exit(interrupts.EXIT_CODE)  # all of ours has ended; threads in a slow network have not
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as e:
-        error = _told(e)
+        error = foreign.told(e)
         if debug and error is not e:
             raise
         _fail(error, debug=debug, as_json=as_json)
@@ -110,42 +110,9 @@ def _open_streams() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
+            os.set_inheritable(number, True)  # noqa: FBT003 - workers have none of their own either
     sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - no path, no end
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
-
-
-def _told(error: Exception) -> BuilderError:
-    """Whatever went wrong, as an error for the user."""
-    if isinstance(error, BuilderError):
-        return error
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return WorkFailedError(
-            "the disk is full",
-            where=error.filename or "standard output, or a file",
-            fix="make room, and run it again",
-        )
-    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return MissingError(
-            "this user may not",
-            where=error.filename or "a file or folder",
-            found=error.strerror,
-            fix="give the user that runs this the right to read it, and to write what is written",
-        )
-    module = (error.name or "") if isinstance(error, ModuleNotFoundError) else ""
-    if module and module.split(".")[0] != "builder":
-        return _not_installed(module)
-    return BuilderError(
-        f"{type(error).__name__}: {error}",
-        fix="a bug of triton-builder; add --debug for the traceback",
-    )
-
-
-def _not_installed(module: str) -> MissingError:
-    return MissingError(
-        f"the package `{module}` is not installed",
-        fix="pip install 'triton-builder[build]'; for pull and verify alone: "
-        "pip install 'triton-builder[pull]'; for agent: pip install 'triton-builder[agent]'",
-    )
 
 
 def _fail(error: BuilderError, *, debug: bool, as_json: bool) -> NoReturn:
@@ -153,9 +120,10 @@ def _fail(error: BuilderError, *, debug: bool, as_json: bool) -> NoReturn:
         import traceback
 
         traceback.print_exception(error)
-    if as_json and not hasattr(error, "outcome"):  # else the report has told it already
-        print_json([error])
-    print_error(error)
+    with suppress(BrokenPipeError):  # nobody reads it any more
+        if as_json and not hasattr(error, "outcome"):  # else the report has told it already
+            print_json([error])
+        print_error(error)
     _exit(error.exit_code)
 
 

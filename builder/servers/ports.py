@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import socket
 
-from builder.errors import InputError
+from builder.errors import InputError, MissingError
 
 HOST = "127.0.0.1"
 
 Ports = tuple[int, int, int]
+
+REACHED = 5.0
+"""Seconds for this machine to reach itself."""
 
 TAKEN = ("failed to start HTTP", "failed to start GRPC", "failed to start Metrics")
 """What the server says when somebody else has one of them."""
 
 
 def pick() -> Ports:
-    """Three that are free now; whether they still are when a server starts, it will tell."""
+    """Three that are free now; whether they still are when a server starts, it will tell.
+
+    Raises:
+        MissingError: this machine does not reach itself.
+    """
+    _check_loopback()
     sockets = [socket.socket() for _ in range(3)]
     try:
         for one in sockets:
@@ -25,6 +33,22 @@ def pick() -> Ports:
         for one in sockets:
             one.close()
     return first, second, third
+
+
+def _check_loopback() -> None:
+    """A network of nothing, as a sandbox may have it, lets servers listen that nobody reaches."""
+    try:
+        with socket.create_server((HOST, 0)) as server, socket.socket() as one:
+            one.settimeout(REACHED)
+            one.connect(server.getsockname())
+    except OSError as error:
+        raise MissingError(
+            "this machine does not reach itself, and so no server of its own",
+            where=HOST,
+            found=error,
+            expected="a loopback interface that is up",
+            fix="bring it up: ip link set lo up",
+        ) from error
 
 
 def check(ports: Ports) -> None:

@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from stat import S_ISREG
 
-from builder.errors import BuilderError
+from builder.errors import BuilderError, MissingError
 from builder.files import sha256, write_atomically
 from builder.plan.reads import (
     DISTRIBUTION,
@@ -196,5 +196,16 @@ def cache_folder() -> Path:
     own = os.environ.get("TRITON_BUILDER_CACHE")
     if own:
         return Path(own).absolute()
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "triton-builder"
+    base = os.environ.get("XDG_CACHE_HOME")
+    if base:
+        return Path(base) / "triton-builder"
+    try:
+        return Path.home() / ".cache" / "triton-builder"
+    except RuntimeError as e:
+        raise MissingError(
+            "there is no place for the cache",
+            where="$TRITON_BUILDER_CACHE",
+            found=f"no $HOME, and no home of user {os.geteuid()}",
+            expected="a folder that this user may write",
+            fix="set TRITON_BUILDER_CACHE to one",
+        ) from e

@@ -28,6 +28,14 @@ if TYPE_CHECKING:
 
 Protocol = Literal["grpc", "http"]
 
+CHANNEL = [
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+]
+"""How gRPC connects: without $http_proxy, which tritonclient's HTTP does not mind either. Where
+one is set it is for the world outside, and seldom reaches a server of this machine."""
+
 PATIENCE = 60.0
 """Seconds for one inference: far more than any takes, so that a hung stub is found out."""
 PROMPT = 10.0
@@ -75,7 +83,7 @@ class Client:
         authorities = os.environ.get("SSL_CERT_FILE")
         self._modules = {"grpc": tritonclient.grpc, "http": tritonclient.http}
         self._grpc = tritonclient.grpc.InferenceServerClient(
-            grpc, ssl=access.tls, root_certificates=authorities
+            grpc, ssl=access.tls, root_certificates=authorities, channel_args=CHANNEL
         )
         self._http = tritonclient.http.InferenceServerClient(
             http,

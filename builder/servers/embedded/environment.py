@@ -49,7 +49,7 @@ def once(
         with FileLock(f"{root}.lock"):
             if not there():
                 _place(root, make)
-    except OSError as error:
+    except (OSError, NotImplementedError) as error:  # the latter where locks are not known
         raise MissingError(
             f"{what} cannot be installed",
             where=str(root),
