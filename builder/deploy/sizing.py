@@ -74,13 +74,25 @@ def memory(pods: Pods, settings: Deployment, measured: Measured) -> int:
     if given is not None:
         return given
     copies = 2 if settings.agent else 1  # what is new is loaded beside what is served
-    if measured.memory is not None:
-        found = max(LEAST_MEMORY, measured.memory * pods.share) * MEMORY_MARGIN * copies
+    seen = _seen(pods, measured)
+    if seen is not None:
+        found = max(LEAST_MEMORY, seen) * MEMORY_MARGIN * copies
     else:
         found = UNMEASURED_MEMORY + EXPANSION * pods.size * copies
     if settings.volume == "memory":
         found += volume(pods, settings)
     return _mebibytes(found)
+
+
+def _seen(pods: Pods, measured: Measured) -> float | None:
+    """Bytes that Triton holds with these models, as far as it was measured.
+
+    By model, where that is known of each; else by the size of their files, which says little: the
+    models of this repository that take most of the memory have half of the bytes.
+    """
+    if measured.server is not None and all(name in measured.held for name in pods.models):
+        return measured.server + sum(measured.held[name] for name in pods.models)
+    return None if measured.memory is None else measured.memory * pods.share
 
 
 def pulling(pods: Pods, settings: Deployment) -> int:

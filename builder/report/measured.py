@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
     from builder.report.contents import BuildReport
 
+    Figures = Mapping[str, Any]
+    _Told = tuple[str, Figures, Iterable[tuple[str, Figures]]]
+    """A model, what its load has taken, and the figures of checks."""
+
 
 MEMORY = "memory"
 """The check whose figures tell what the server holds."""
@@ -31,11 +35,15 @@ class Measured:
     Attributes:
         loads: seconds until a model was loaded and warm, all of its versions, by name.
         memory: most bytes that the server with all models was seen to hold; None if not known.
+        held: bytes of that by model, all of its versions.
+        server: what it held without models; None if not known.
         manifest: the digest of the repository that they were measured on, or that they fit.
     """
 
     loads: Mapping[str, float] = field(default_factory=dict)
     memory: int | None = None
+    held: Mapping[str, int] = field(default_factory=dict)
+    server: int | None = None
     manifest: str | None = None
 
     def over(self, before: Measured) -> Measured:
@@ -43,8 +51,13 @@ class Measured:
 
         Of memory the most: where few models were measured again, the server held few.
         """
-        memory = max(self.memory or 0, before.memory or 0) or None
-        return Measured({**before.loads, **self.loads}, memory, self.manifest)
+        return Measured(
+            {**before.loads, **self.loads},
+            max(self.memory or 0, before.memory or 0) or None,
+            {**before.held, **self.held},
+            max(self.server or 0, before.server or 0) or None,
+            self.manifest,
+        )
 
     def encode(self) -> bytes:
         """As a file keeps it."""
@@ -55,10 +68,13 @@ def of(report: BuildReport) -> Measured:
     """What a build's verdicts tell."""
     return _gathered(
         (
-            (model.name, finding.check, finding.figures)
+            (
+                model.name,
+                version.verdict.memory,
+                [(finding.check, finding.figures) for finding in version.verdict.findings],
+            )
             for model, version in report.rows
             if version.verdict
-            for finding in version.verdict.findings
         ),
         report.manifest,
     )
@@ -86,15 +102,22 @@ def read(text: bytes, where: str) -> Measured:
         document = json.loads(text)
         if "loads" in document:
             loads = {str(name): float(seconds) for name, seconds in document["loads"].items()}
-            memory = document["memory"]
-            return Measured(loads, None if memory is None else int(memory), document["manifest"])
+            held = {str(name): int(size) for name, size in document.get("held", {}).items()}
+            memory, server = (
+                None if size is None else int(size)
+                for size in (document["memory"], document.get("server"))
+            )
+            return Measured(loads, memory, held, server, document["manifest"])
         return _gathered(
             (
-                (model["name"], finding["check"], finding["figures"])
+                (
+                    model["name"],
+                    version["verdict"].get("memory", {}),
+                    [(f["check"], f["figures"]) for f in version["verdict"]["findings"]],
+                )
                 for model in document["models"]
                 for version in model["versions"]
                 if version["verdict"]
-                for finding in version["verdict"]["findings"]
             ),
             document.get("manifest"),
         )
@@ -108,14 +131,23 @@ def read(text: bytes, where: str) -> Measured:
         ) from e
 
 
-def _gathered(
-    findings: Iterable[tuple[str, str, Mapping[str, Any]]], manifest: str | None
-) -> Measured:
+def _gathered(verdicts: Iterable[_Told], manifest: str | None) -> Measured:
     loads: dict[str, float] = {}
-    memory: list[float] = []
-    for model, check, figures in findings:
-        if "load_s" in figures:  # of the model, said of each of its versions
-            loads[model] = max(loads.get(model, 0.0), float(figures["load_s"]))
-        if "after_mb" in figures and check == MEMORY:  # none of models that were left as they are
-            memory.append(float(figures["after_mb"]))
-    return Measured(loads, int(max(memory) * 1e6) if memory else None, manifest)
+    held: dict[str, int] = {}
+    memory: list[int] = []
+    server: list[int] = []
+    for model, taken, findings in verdicts:
+        for check, figures in findings:
+            if "load_s" in figures:  # of the model, said of each of its versions
+                loads[model] = max(loads.get(model, 0.0), float(figures["load_s"]))
+            if "after_mb" in figures and check == MEMORY:  # none of models that were left alone
+                memory.append(_bytes(figures["after_mb"]))
+        if "host_mb" in taken:
+            held[model] = max(held.get(model, 0), _bytes(taken["host_mb"]))
+        if "server_mb" in taken:
+            server.append(_bytes(taken["server_mb"]))
+    return Measured(loads, max(memory, default=None), held, max(server, default=None), manifest)
+
+
+def _bytes(megabytes: float) -> int:
+    return int(float(megabytes) * 1e6)

@@ -40,6 +40,10 @@ class Held:
         named = {"host_mb": self.host, "gpu_mb": self.gpu}
         return {name: megabytes(size) for name, size in named.items() if size is not None}
 
+    def of_server(self) -> dict[str, float]:
+        """Of a server without models, in MB: `server_mb`, where it is known."""
+        return {} if self.host is None else {"server_mb": megabytes(self.host)}
+
 
 def megabytes(size: int) -> float:
     """Bytes in MB, to a tenth."""

@@ -127,6 +127,7 @@ class _Asking:
         self._client = client
         self._say = say
         self._held: Held | None = None
+        self._empty: Held | None = None
         self._added: dict[str, Mapping[str, float]] = {}
         self._hindered: dict[str, Cause] = {}
 
@@ -144,7 +145,7 @@ class _Asking:
         if self._held is None:
             with contextlib.suppress(RefusedError):  # it is about a figure; loads will tell
                 self._client.await_unloaded(IDENTITY)
-            self._held = Held.by(self._server)
+            self._held = self._empty = Held.by(self._server)
         hindrance = room.hindrance(self._server, subject, self._hindered)
         if hindrance:
             self._hindered[subject.name] = hindrance
@@ -174,7 +175,11 @@ class _Asking:
         # After its first requests, since some is taken only then.
         self._held = Held.by(self._server)
         if not loading.refusal:
-            self._added[subject.name] = self._held.since(before).figures()
+            added = self._held.since(before).figures()
+            self._added[subject.name] = {
+                **added,
+                **(self._empty.of_server() if self._empty else {}),
+            }
         return found
 
     def leaks(self, subjects: Sequence[Subject]) -> Iterator[tuple[Subject, Finding]]:

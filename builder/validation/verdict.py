@@ -48,7 +48,8 @@ class Verdict:
         latency: figures for the report, never part of the outcome: they belong to the
             machine that measured them. Empty where none were taken.
         memory: what the load of the model, all of its versions, has added to the server:
-            `host_mb`, `gpu_mb`. Likewise for the report alone, and empty where nobody could tell.
+            `host_mb`, `gpu_mb`; and what that held before any load: `server_mb`. Likewise for the
+            report alone, and empty where nobody could tell.
     """
 
     model: str

@@ -51,7 +51,7 @@ def test_a_build_of_some_models_tells_of_those():
     now = Verdict("b", "1.0", 1, "a server", (replace(as_before, figures=figures),))
     models = [ModelReport(v.model, (VersionReport("1.0", 1, verdict=v),)) for v in (before, now)]
     report = BuildReport("cpu", "24.10", tuple(models), manifest="sha256:1")
-    assert measured.of(report) == Measured({"b": 2.0}, 500_000_000, "sha256:1")
+    assert measured.of(report) == Measured({"b": 2.0}, 500_000_000, manifest="sha256:1")
 
 
 @pytest.mark.parametrize("text", [b"", b"[]", b'{"models": 1}', b'{"models": [{"name": "a"}]}'])
@@ -63,14 +63,36 @@ def test_something_else_is_no_report(text):
 def test_figures_are_kept_of_what_was_not_measured_again(tmp_path):
     place = tmp_path / measured.file("cpu")
     assert measured.kept(place) == Measured()
-    place.write_bytes(Measured({"a": 1.0, "b": 2.0}, 500, "sha256:1").encode())
-    now = Measured({"b": 3.0, "c": 4.0}, None, "sha256:2").over(measured.kept(place))
-    assert now == Measured({"a": 1.0, "b": 3.0, "c": 4.0}, 500, "sha256:2")
+    first = Measured({"a": 1.0, "b": 2.0}, 500, {"a": 200, "b": 100}, 50, "sha256:1")
+    place.write_bytes(first.encode())
+    second = Measured({"b": 3.0, "c": 4.0}, None, {"b": 110, "c": 5}, 40, "sha256:2")
+    now = second.over(measured.kept(place))
+    held = {"a": 200, "b": 110, "c": 5}
+    assert now == Measured({"a": 1.0, "b": 3.0, "c": 4.0}, 500, held, 50, "sha256:2")
     assert measured.read(now.encode(), "cpu.measured.json") == now
     assert Measured({}, 100).over(now).memory == 500  # of fewer models
     assert Measured({}, 900).over(now).memory == 900
     place.write_text("torn {")
     assert measured.kept(place) == Measured()
+
+
+def test_what_each_model_holds_is_told_by_verdicts(tmp_path):
+    memory = {"host_mb": 300.0, "server_mb": 90.5}
+    finding = Finding("ready", passed=True, figure="")
+    verdict = Verdict("a", "1.0", 1, "a server", (finding,), memory=memory)
+    report = BuildReport(
+        "cpu", "24.10", (ModelReport("a", (VersionReport("1.0", 1, verdict=verdict),)),)
+    )
+    assert measured.of(report) == Measured({}, None, {"a": 300_000_000}, 90_500_000)
+    told = {
+        "models": [{"name": "a", "versions": [{"verdict": {"memory": memory, "findings": []}}]}]
+    }
+    assert measured.read(json.dumps(told).encode(), "report.json") == measured.of(report)
+
+
+def test_figures_of_an_earlier_version_are_read():
+    text = b'{"loads": {"a": 1.0}, "memory": 500, "manifest": null}'
+    assert measured.read(text, "cpu.measured.json") == Measured({"a": 1.0}, 500)
 
 
 def test_the_budget_is_what_was_measured_with_a_margin_and_a_cold_read():
@@ -109,3 +131,17 @@ def test_a_lane_needs_its_share_of_what_was_measured():
     pods, settings = _pods(said, manifest)
     assert pods.share == 0.75
     assert sizing.memory(pods, settings, Measured(memory=4 * 2**30)) == 4.5 * 2**30
+
+
+def test_memory_is_that_of_its_models_where_each_was_measured():
+    said = {"lanes": {"a": {"models": ["minilm"]}, "b": {"models": ["resnet50"]}}}
+    held = {"minilm": 2 * 2**30, "resnet50": 2**20}
+    found = context(said, manifest=TWO)
+    text, vision = lanes.pods(TWO, found.settings, found.name)
+    seen = Measured({}, 4 * 2**30, held, 2**30)
+    assert sizing.memory(text, found.settings, seen) == 4.5 * 2**30
+    assert sizing.memory(vision, found.settings, seen) == pytest.approx(1.5 * 2**30, abs=2**21)
+    part = Measured({}, 4 * 2**30, {"minilm": 1}, 2**30)  # not of the other: by its share then
+    assert sizing.memory(vision, found.settings, part) == pytest.approx(
+        max(2**30, 4 * 2**30 * vision.share) * 1.5, abs=2**20
+    )

@@ -177,6 +177,7 @@ def test_what_a_load_has_added_is_said_of_each_version(server, zoo, monkeypatch)
     assert 300 < one < 600
     assert 0 < other < 150
     assert "gpu_mb" not in found[0].memory
+    assert {10 < verdict.memory["server_mb"] < 300 for verdict in found} == {True}
 
 
 def test_leaks_are_looked_for_where_it_is_asked_and_ensembles_are_their_members(
