@@ -7,7 +7,8 @@ import pytest
 from builder.errors import InputError, MissingError, WorkFailedError
 from builder.servers.containers import engine as engines
 from builder.servers.containers import inside, isolation
-from builder.servers.containers.engine import Done, digest, find
+from builder.servers.containers.command import Done
+from builder.servers.containers.engine import digest, find
 from builder.servers.containers.isolation import NOBODY, ROOT, Wanted
 from builder.servers.containers.owner import Owner
 from builder.servers.containers.trouble import trouble

@@ -1,7 +1,7 @@
 """A container engine's command line: docker, podman or nerdctl, whichever answers.
 
 What the engine says when it refuses is `trouble`'s to translate. What a container is
-allowed is `isolation`'s business, and what runs in it `container`'s.
+allowed is `isolation`'s business, and what runs in it `server`'s.
 """
 
 from __future__ import annotations
@@ -9,41 +9,28 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
-import subprocess
-import tempfile
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from builder.errors import MissingError
+from builder.servers.containers.command import PROMPT, Done
+from builder.servers.containers.command import run as run_command
 from builder.servers.containers.trouble import CHOICE, HOSTS, is_down, silent, trouble
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-Kind = Literal["docker", "podman", "nerdctl"]
+    from builder.servers.containers.command import Kind
+
 KINDS: tuple[Kind, ...] = ("docker", "podman", "nerdctl")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-PROMPT = 60.0
-"""Seconds for what an engine does at once: far more than it takes on a busy machine."""
 
 INSTALL = (
     "install one (Debian, Ubuntu: apt-get install podman; https://docs.docker.com/engine/install), "
     "or use server = 'embedded'"
 )
-
-
-@dataclass(frozen=True)
-class Done:
-    """What a command of the engine came to."""
-
-    command: Sequence[str]
-    code: int
-    out: str
-    err: str
 
 
 @dataclass(frozen=True)
@@ -109,7 +96,7 @@ class Engine:
         Raises:
             MissingError: it did not end in time.
         """
-        return _run((self.program, *arguments), seconds, feed)
+        return run_command((self.program, *arguments), seconds, feed)
 
     def inside(self, container: str, script: str) -> str:
         """What a shell in a container prints; nothing where it does not answer."""
@@ -237,13 +224,13 @@ def pin(name: str) -> str | None:
 
 def _asked(program: str, environ: Mapping[str, str]) -> Engine | Done:
     """What a program is, or its words where it does not answer."""
-    version = _run((program, "--version"), PROMPT)
+    version = run_command((program, "--version"), PROMPT)
     kind: Kind = next((one for one in KINDS if one in version.out.lower()), "docker")
     if version.code or kind not in version.out.lower():
         return version
     template = "{{.Host.Security.Rootless}}" if kind == "podman" else "{{json .SecurityOptions}}"
     try:
-        info = _run((program, "info", "--format", template), PROMPT)
+        info = run_command((program, "info", "--format", template), PROMPT)
     except MissingError as e:
         return Done((program, "info"), 1, "", str(e))
     if info.code:
@@ -256,45 +243,10 @@ def _elsewhere(kind: Kind, program: str, environ: Mapping[str, str]) -> str:
     """The address of an engine that is not this machine's; empty where it is."""
     if kind == "docker":  # its contexts may say so as well as the variable
         template = "{{.Endpoints.docker.Host}}"
-        host = _run((program, "context", "inspect", "--format", template), PROMPT).out.strip()
+        host = run_command(
+            (program, "context", "inspect", "--format", template), PROMPT
+        ).out.strip()
     else:
         host = environ.get(HOSTS.get(kind, ""), "")
     local = not host or urlsplit(host).scheme in ("unix", "npipe", "fd")
     return "" if local else host
-
-
-def _run(
-    command: Sequence[str], seconds: float | None, feed: Callable[[IO[bytes]], None] | None = None
-) -> Done:
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
-            stdout=out,
-            stderr=err,
-            # podman's monitor leaves a file `oom` where it was started, if the kernel kills
-            cwd=tempfile.gettempdir(),
-            start_new_session=True,  # a terminal's Ctrl-C is ours to act on
-        )
-        try:
-            if feed and process.stdin:
-                with suppress(BrokenPipeError), process.stdin as pipe:
-                    feed(pipe)
-            process.wait(seconds)
-        except subprocess.TimeoutExpired as e:
-            raise MissingError(
-                "the container engine does not answer",
-                where=" ".join(command[:2]),
-                found=f"nothing in {seconds:g} s",
-                fix="see what it is at; perhaps start it anew: systemctl restart docker",
-            ) from e
-        finally:
-            if process.poll() is None:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-        texts = []
-        for file in (out, err):
-            file.seek(0)
-            texts.append(file.read().decode(errors="replace"))
-        return Done(command, process.returncode, *texts)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from builder.servers.containers.engine import Kind
+    from builder.servers.containers.command import Kind
     from builder.spec.target import Container
 
 REPOSITORIES = "/repositories"

@@ -12,7 +12,7 @@ from builder.errors import BuilderError, InputError, MissingError, WorkFailedErr
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from builder.servers.containers.engine import Done, Kind
+    from builder.servers.containers.command import Done, Kind
 
 CHOICE = "TRITON_BUILDER_ENGINE"
 HOSTS: Mapping[Kind, str] = {"docker": "DOCKER_HOST", "podman": "CONTAINER_HOST"}
