@@ -6,6 +6,7 @@ even, or in other containers of this one: what cannot be seen from here is left 
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from builder.servers.containers.engine import Engine
 
 LABEL = "triton-builder.owner"
+UNSEEN = -1
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,6 @@ class Owner:
     @classmethod
     def me(cls) -> Self:
         """This process."""
-        import os
-
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         space = Path("/proc/self/ns/pid").readlink().name
         pid = os.getpid()
@@ -65,11 +65,12 @@ class Owner:
 
         Args:
             me: who asks.
-            started: when the process of an id was started; None where there is none.
+            started: when the process of an id was started; None where there is none, `UNSEEN`
+                where nobody tells us.
         """
         if (self.boot, self.space) != (me.boot, me.space):
             return False
-        return started(self.pid) != self.started
+        return started(self.pid) not in (self.started, UNSEEN)
 
 
 def collect(engine: Engine) -> list[str]:
@@ -104,10 +105,24 @@ def _left(engine: Engine, container: str, me: Owner) -> bool:
 
 
 def _started(pid: int) -> int | None:
-    """When a process was started; None where it is gone, or waits only to be reaped."""
+    """When a process was started; None where it is gone, or waits only to be reaped.
+
+    `UNSEEN` where it runs, and is somebody's whom /proc does not show us (hidepid, proc(5)).
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return None
+        return UNSEEN if _runs(pid) else None
     state, *numbers = stat.rpartition(")")[2].split()
     return None if state in "ZX" else int(numbers[18])
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process is there, whether or not we may do anything to it."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True
