@@ -8,6 +8,8 @@ import sys
 import pytest
 
 from builder.cli import foreign
+from builder.errors import MissingError
+from builder.servers.embedded import server
 from tests.projects import ECHO_MODEL, echo
 
 pytestmark = pytest.mark.slow
@@ -126,6 +128,21 @@ class TestLive:
         done = shell("unshare -n $TB build")
         assert done.returncode == 3
         assert "this machine does not reach itself" in done.stderr
+
+    def test_too_little_memory_to_share_is_told_at_once(self, shell):
+        if subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode:
+            pytest.skip("file systems of our own need root, and unshare")
+        inside = "mount -t tmpfs -o size=64k shm /dev/shm && exec $TB build"
+        done = shell(f"unshare -m sh -c '{inside}'")
+        assert done.returncode == 3
+        assert "--shm-size" in done.stderr
+
+    def test_what_the_python_backend_wants_of_tmp_is_told(
+        self, installation, monkeypatch, tmp_path
+    ):
+        monkeypatch.setattr(server, "TMP", str(tmp_path / "none"))
+        with pytest.raises(MissingError, match="folder for temporary files"):
+            server.EmbeddedServer(installation, []).__enter__()
 
     def test_a_terminal_that_goes_away_ends_it(self, tmp_path, shell):
         slow = "Model:\n    def initialize(self, args):\n        import time; time.sleep(60)\n\n"

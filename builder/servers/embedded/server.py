@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder.errors import WorkFailedError
+from builder.errors import MissingError, WorkFailedError
 from builder.servers import options
 from builder.servers import ports as port_numbers
 from builder.servers.endings import ending
@@ -34,6 +34,8 @@ BACKENDS = Path(__file__).with_name("backends")
 SUPERVISOR = Path(__file__).with_name("supervise.py")
 ATTEMPTS = 5
 """How often ports are picked again when somebody else was quicker."""
+TMP, SHARED = "/tmp", "/dev/shm"  # noqa: S108
+SHARED_LEAST = 2 << 20
 SETTLING = 2.0
 """Seconds that the supervisor may take to clear up and say how the server ended."""
 
@@ -51,6 +53,7 @@ class EmbeddedServer(StartedServer):
 
     Raises:
         InputError: a repository is no folder, or a port that was asked for is taken.
+        MissingError: a folder that it wants is not there.
         WorkFailedError: it ended or was not live in time; the log's tail is in the message.
     """
 
@@ -93,6 +96,7 @@ class EmbeddedServer(StartedServer):
 
     def _start(self) -> None:
         """Starts it, on other ports where somebody else was quicker to take them."""
+        _check_folders()
         if self.launch.ports:
             port_numbers.check(self.launch.ports)
         for attempt in range(1, ATTEMPTS + 1):
@@ -184,6 +188,35 @@ class EmbeddedServer(StartedServer):
                 shutil.rmtree(self._scratch, ignore_errors=True)
             if self._output is not None:
                 self._output.close()
+
+
+def _check_folders() -> None:
+    """Raises MissingError where a folder is not as NVIDIA's Python backend wants it, wherever else.
+
+    It ends the whole server without /tmp, whatever $TMPDIR says, and loads no model without memory
+    to share: a MB for each instance.
+    """
+    if not os.access(TMP, os.W_OK | os.X_OK):
+        raise MissingError(
+            "Triton's Python backend wants a folder for temporary files",
+            where=TMP,
+            found="one that this user may not write" if Path(TMP).is_dir() else "no such folder",
+            expected="one that this user may write; it does not mind $TMPDIR",
+            fix="chmod 1777 /tmp; for a container: --tmpfs /tmp",
+        )
+    try:
+        status = os.statvfs(SHARED)
+        room = status.f_bavail * status.f_frsize
+    except OSError:
+        room = 0
+    if room < SHARED_LEAST:
+        raise MissingError(
+            "Triton's Python backend wants memory to share",
+            where=SHARED,
+            found=f"{room >> 10} KiB free",
+            expected="a MiB for each instance of a model, and some more",
+            fix="mount -o remount,size=1g /dev/shm; for a container: --shm-size=1g",
+        )
 
 
 def _assemble(backends: Path, scratch: Path) -> Path:
