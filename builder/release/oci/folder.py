@@ -142,7 +142,7 @@ class Folder:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Two publications into one folder take turns at its index."""
-        handle = os.open(self._path / LAYOUT, os.O_RDONLY | os.O_CLOEXEC)
+        handle = os.open(self._path / LAYOUT, os.O_RDWR | os.O_CLOEXEC)  # NFS wants to write
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
