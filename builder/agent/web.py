@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
 from typing import TYPE_CHECKING
 
 from builder.errors import InputError
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     Page = Callable[[], tuple[bool, str]]
 
 PLAIN = "text/plain; charset=utf-8"
+FAMILY = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
+"""Where there is IPv6, of both kinds: a cluster may have nothing else."""
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -60,6 +64,13 @@ def serving(port: int, checks: Mapping[str, Page], metrics: Callable[[], str]) -
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
+        address_family = FAMILY
+
+        def server_bind(self) -> None:
+            """Without http.server's question for our own name: no DNS, and it takes long."""
+            if FAMILY == socket.AF_INET6:
+                self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            TCPServer.server_bind(self)
 
         def handle_error(self, *_: object) -> None:
             """A client that went away is no news."""
