@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -128,3 +129,15 @@ def test_the_server_dies_with_a_killed_supervisor(tmp_path):
 def test_how_the_server_ended_is_told_in_words(tmp_path, script, words):
     with start(order(tmp_path, script)) as supervisor:
         assert ending(supervisor.wait(10)) == words
+
+
+def test_a_server_may_open_as_many_files_as_the_system_allows(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard))
+    try:
+        supervisor = start(order(tmp_path, "ulimit -n"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    told = int(supervisor.stdout.readline())
+    supervisor.communicate()
+    assert told == (min(hard, 65536) if hard != resource.RLIM_INFINITY else 65536)

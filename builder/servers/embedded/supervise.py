@@ -20,6 +20,7 @@ import contextlib
 import ctypes
 import json
 import os
+import resource
 import select
 import shutil
 import signal
@@ -31,6 +32,7 @@ from typing import Any
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 TICK = 0.1
+FILES = 65536
 
 
 def main(order: dict[str, Any]) -> int:
@@ -38,6 +40,7 @@ def main(order: dict[str, Any]) -> int:
     prctl = ctypes.CDLL(None).prctl
     prctl(PR_SET_CHILD_SUBREAPER, 1)  # orphans of the server become ours, and so are found
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _allow_files()
     told = []
     signal.signal(signal.SIGTERM, lambda *_: told.append(True))
     try:
@@ -60,6 +63,14 @@ def main(order: dict[str, Any]) -> int:
         shutil.rmtree(order["scratch"], ignore_errors=True)
     code = server.returncode
     return code if code >= 0 else 128 - code
+
+
+def _allow_files() -> None:
+    """Lets the server open as many files as it may: a shell's 256 are soon too few for it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _stop(server: subprocess.Popen[bytes], grace: float) -> None:
