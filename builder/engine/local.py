@@ -78,8 +78,8 @@ class LocalExecutor:
             return MissingError(
                 "this needs more memory than the machine has",
                 where=action.id,
-                found=f"{machine.memory / 1e9:.1f} GB",
-                expected=f"{needs.memory / 1e9:.1f} GB",
+                found=f"{machine.memory / 1e9:.2f} GB",
+                expected=f"{needs.memory / 1e9:.2f} GB",
                 fix="build on a larger machine (--executor ray), or lower `build.memory` in "
                 "model.yaml if it is too high",
             )

@@ -200,7 +200,7 @@ def test_a_capability_that_is_not_there_is_an_error_that_names_both(store):
 
 def test_more_memory_than_the_machine_has_is_an_error(store):
     error = local(store, 4 * GB).refuse(action("large", memory=8 * GB))
-    assert (error.found, error.expected) == ("4.0 GB", "8.0 GB")
+    assert (error.found, error.expected) == ("4.00 GB", "8.00 GB")
     assert error.exit_code == 3
 
 
