@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from builder.validation.case import Case
@@ -19,6 +21,16 @@ def test_ready_after_every_warmup_sample(server, client, zoo):
     assert finding.passed, finding
     assert finding.figures["load_s"] > 0
     assert readiness.first_request(case).passed
+
+
+@pytest.mark.parametrize("late", [-60.0, 60.0])
+def test_a_server_s_clock_need_not_be_ours(server, client, zoo, monkeypatch, late):
+    described = zoo.add(f"clock_{late > 0:d}", config=warmup(1, 4), warmup=(1, 4))
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() - late)
+    loading = readiness.load(client, server, described)
+    finding = readiness.ready(Case(server, client, described, described.versions[0]), loading)
+    assert finding.passed, finding
 
 
 def test_ready_fails_where_a_warmup_sample_never_ran(server, client, zoo):

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 UNTRIED = "the load was not tried"
 CLOCK_MS = 20.0
-"""How finely server and client time is told apart."""
+"""What the server may take to count a run that has ended."""
 STEADY = 7
 FACTOR, FLOOR_MS = 10.0, 1000.0
 """The first request may take this many medians, or this long where medians are small. A cold
@@ -45,13 +45,15 @@ class Loading:
 
     Attributes:
         seconds: how long the load took.
-        ready_ms: per version number, when its ready endpoint first said yes (ms of the epoch).
+        warmed_ms: per version number, the end of the last run that its statistics knew of when its
+            ready endpoint first said yes; ms of the server's clock, which need not be ours; 0 for
+            none.
         refusal: why the load failed; None if it did not.
         cause: what that means, where it is known.
     """
 
     seconds: float
-    ready_ms: Mapping[int, float]
+    warmed_ms: Mapping[int, float]
     refusal: str | None = None
     cause: Cause | None = None
 
@@ -62,12 +64,17 @@ def load(client: Client, server: Server, subject: Subject) -> Loading:
     seen: dict[int, float] = {}
     stop = threading.Event()
 
+    def note(asking: Client, number: int) -> None:
+        known = _warmed(asking, subject.name, number)
+        if known is not None:
+            seen[number] = known
+
     def poll() -> None:
         with Client.of(server) as asking:
             while not stop.is_set():
                 for number in numbers:
-                    if number not in seen and _ready(asking, subject.name, number):
-                        seen[number] = time.time() * 1000
+                    if number not in seen:
+                        note(asking, number)
                 stop.wait(0.01)
 
     poller = threading.Thread(target=poll, name=f"ready {subject.name}")
@@ -84,10 +91,9 @@ def load(client: Client, server: Server, subject: Subject) -> Loading:
         seconds = time.monotonic() - started
         stop.set()
         poller.join()
-    now = time.time() * 1000
     for number in numbers:
-        if refusal is None and number not in seen and _ready(client, subject.name, number):
-            seen[number] = now
+        if refusal is None and number not in seen:
+            note(client, number)
     return Loading(seconds, seen, refusal, known)
 
 
@@ -101,7 +107,7 @@ def ready(case: Case, loading: Loading) -> Finding:
     if loading.refusal is not None:
         return _refused(loading.refusal, loading.cause)
     number = case.version.number
-    if number not in loading.ready_ms:
+    if number not in loading.warmed_ms:
         return failed(
             "ready",
             "the load succeeded, but this version is not ready",
@@ -121,13 +127,14 @@ def ready(case: Case, loading: Loading) -> Finding:
             found=f"runs of batch sizes {_sizes(ran)}" if ran else "no run at all",
             figures={"load_s": seconds},
         )
-    early = stats.last_inference - loading.ready_ms[number] if wanted else 0.0
+    warmed = loading.warmed_ms[number]
+    early = stats.last_inference - warmed if wanted else 0.0
     if early > CLOCK_MS:
         return failed(
             "ready",
             "the ready endpoint said yes while warm-up was still running",
             expected="ready after the last warm-up run",
-            found=f"ready {early:.0f} ms before it ended",
+            found=f"ready {early:.0f} ms before it ended" if warmed else "ready before any of it",
             figures={"load_s": seconds},
         )
     what = f"ready after warming batch sizes {_sizes(wanted)}" if wanted else "ready, no warm-up"
@@ -236,8 +243,11 @@ def _short(message: str, limit: int = 600) -> str:
     return text if len(text) <= limit else text[:limit] + " …"
 
 
-def _ready(client: Client, model: str, number: int) -> bool:
+def _warmed(client: Client, model: str, number: int) -> float | None:
+    """As `Loading` has it, where a version is ready now."""
     try:
-        return client.ready(model, number)
+        if client.ready(model, number):
+            return float(client.statistics(model, number).last_inference)
     except RefusedError:
-        return False
+        pass
+    return None
