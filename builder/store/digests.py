@@ -198,9 +198,9 @@ def cache_folder() -> Path:
         return Path(own).absolute()
     base = os.environ.get("XDG_CACHE_HOME")
     if base:
-        return Path(base) / "triton-builder"
+        return Path(base).absolute() / "triton-builder"
     try:
-        return Path.home() / ".cache" / "triton-builder"
+        return Path.home().absolute() / ".cache" / "triton-builder"
     except RuntimeError as e:
         raise MissingError(
             "there is no place for the cache",

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from builder.files import sha256
 from builder.plan.evaluate import Last, Record
 from builder.store.blobs import DamagedError
-from builder.store.digests import FileDigests, code
+from builder.store.digests import FileDigests, cache_folder, code
 from builder.store.gc import Limits, collect
 from builder.store.store import Store
 from tests import debian
@@ -238,3 +238,11 @@ def test_files_of_the_store_that_are_none_are_passed_over(store, torn):
 def test_a_pipe_in_a_file_s_place_is_no_file(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     assert FileDigests(tmp_path / "index.json").of(tmp_path / "pipe") == "missing"
+
+
+@pytest.mark.parametrize("variable", ["TRITON_BUILDER_CACHE", "XDG_CACHE_HOME", "HOME"])
+def test_the_cache_does_not_move_with_the_working_directory(monkeypatch, variable):
+    for name in ("TRITON_BUILDER_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, "somewhere")
+    assert cache_folder().is_absolute()
