@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,6 +55,7 @@ def command(  # noqa: PLR0913 - the command's options
     as_json: bool,
 ) -> None:
     """Build, prove on a live server, and swap repository/<target>/ in."""
+    from builder.engine.machine import usable_cores
     from builder.engine.trace import Trace
     from builder.flow.build import Options
     from builder.flow.build import build as run
@@ -85,7 +85,7 @@ def command(  # noqa: PLR0913 - the command's options
         cluster = functools.partial(_cluster, address, console.say)
         report = functools.partial(show, here, as_json=as_json)
         how = Options(
-            jobs=jobs or len(os.sched_getaffinity(0)),
+            jobs=jobs or usable_cores(),
             validate=not no_validate,
             strict=strict,
             say=console.say,

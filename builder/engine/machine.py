@@ -26,12 +26,12 @@ class Machine:
     Attributes:
         memory: bytes in all.
         gpus: the devices that the driver shows.
-        cores: those that this process may run on, as many as its quota lets it keep busy.
+        cores: see `usable_cores`.
     """
 
     memory: int
     gpus: tuple[Gpu, ...] = ()
-    cores: int = field(default_factory=lambda: _cores())  # noqa: PLW0108 - it stands below
+    cores: int = field(default_factory=lambda: usable_cores())  # noqa: PLW0108 - it stands below
 
     def free(self) -> int:
         """Bytes that could be taken now without pushing anything out."""
@@ -61,7 +61,8 @@ def this() -> Machine:
     return Machine(total if limit is None else min(total, limit), _gpus())
 
 
-def _cores() -> int:
+def usable_cores() -> int:
+    """Those that this process may run on, as many as its quota lets it keep busy."""
     ours, quota = len(os.sched_getaffinity(0)), Groups().cores()
     return ours if quota is None else min(ours, quota)
 
