@@ -39,6 +39,7 @@ def test_another_platform_is_refused(tmp_path, monkeypatch):
         install.ensure("24.10", tmp_path, print)
 
 
+@pytest.mark.slow  # pip tries for some seconds
 def test_no_network_is_a_missing_error_with_what_pip_said(tmp_path, monkeypatch):
     for name in ("PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL", "PIP_INDEX_URL"):
         monkeypatch.delenv(name, raising=False)

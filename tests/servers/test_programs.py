@@ -42,6 +42,7 @@ def test_nothing_starts_after_a_stop_until_it_may_again():
     assert programs.run(["true"], os.environ)[0] == 0
 
 
+@pytest.mark.slow
 def test_an_interrupt_ends_it_with_all_it_started():
     program = (
         "import os; from builder.servers.embedded import programs;"

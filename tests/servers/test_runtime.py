@@ -65,6 +65,7 @@ def test_a_release_with_an_embedded_server_has_that_one_s(tmp_path):
         assert runtime.identity(release) == install.identity(release)
 
 
+@pytest.mark.slow  # pip tries for some seconds
 def test_no_network_is_a_missing_error_with_what_pip_said(tmp_path, monkeypatch):
     for name in ("PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL", "PIP_INDEX_URL"):
         monkeypatch.delenv(name, raising=False)
