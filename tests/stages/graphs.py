@@ -1,10 +1,12 @@
 """Small ONNX graphs, made by hand, and their jobs."""
 
+import contextlib
 import sys
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from builder.stages import artifact, goldens
@@ -77,3 +79,28 @@ def layer():
     return model(
         [helper.make_node("MatMul", ["x", "w"], ["y"])], {"w": random(32, 16, seed=9)}, X, Y
     )
+
+
+def on_a_full_machine(monkeypatch, error, run):
+    """Runs where the first, the second, each session of ONNX Runtime fails for want of room.
+
+    Each time the error comes out as it is, until there is room for all that are started.
+    """
+    real, left, met = onnxruntime.InferenceSession, [], []
+
+    def start(*arguments, **options):
+        if not left:
+            met.append(error("full"))
+            raise met[-1]
+        left.pop()
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", start)
+    for sessions in range(20):
+        left[:] = range(sessions)
+        with contextlib.suppress(error):
+            run()
+            break  # it needs no more
+        met.clear()
+    assert sessions
+    assert not met

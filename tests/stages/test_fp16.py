@@ -1,7 +1,4 @@
-import contextlib
-
 import numpy as np
-import onnxruntime
 import pytest
 
 from builder.errors import WorkFailedError
@@ -90,21 +87,4 @@ def test_what_becomes_an_index_is_computed_in_fp32(tmp_path):
 @pytest.mark.parametrize("error", [MemoryError, OSError])
 def test_a_machine_that_is_full_is_no_graph_beyond_fp16(tmp_path, monkeypatch, error):
     job = graphs.job(tmp_path, graphs.layer(), X, Y, xs())
-    real, left, met = onnxruntime.InferenceSession, [], []
-
-    def start(*arguments, **options):
-        if not left:
-            met.append(error("full"))
-            raise met[-1]
-        left.pop()
-        return real(*arguments, **options)
-
-    monkeypatch.setattr(onnxruntime, "InferenceSession", start)
-    for sessions in range(20):
-        left[:] = range(sessions)
-        with contextlib.suppress(error):
-            fp16.run(job)
-            break  # it needs no more
-        met.clear()
-    assert sessions
-    assert not met
+    graphs.on_a_full_machine(monkeypatch, error, lambda: fp16.run(job))

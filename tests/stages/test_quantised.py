@@ -1,10 +1,8 @@
 """What holds for both kinds of int8, a CPU's and a GPU's."""
 
-import contextlib
 from dataclasses import replace
 
 import numpy as np
-import onnxruntime
 import pytest
 
 from builder.errors import WorkFailedError
@@ -101,21 +99,4 @@ def test_what_was_made_is_proven_alone_and_in_a_batch(tmp_path, stage):
 @pytest.mark.parametrize("error", [MemoryError, OSError])
 def test_a_machine_that_is_full_is_no_recipe_that_fails(tmp_path, monkeypatch, stage, error):
     job = graphs.job(tmp_path, graphs.layer(), X, Y, xs())
-    real, left, met = onnxruntime.InferenceSession, [], []
-
-    def start(*arguments, **options):
-        if not left:
-            met.append(error("full"))
-            raise met[-1]
-        left.pop()
-        return real(*arguments, **options)
-
-    monkeypatch.setattr(onnxruntime, "InferenceSession", start)
-    for sessions in range(20):
-        left[:] = range(sessions)
-        with contextlib.suppress(error):
-            stage.run(job)
-            break  # it needs no more
-        met.clear()
-    assert sessions
-    assert not met
+    graphs.on_a_full_machine(monkeypatch, error, lambda: stage.run(job))
