@@ -62,8 +62,14 @@ def service(engine: Engine, address: str, hidden: Path | None = None) -> Iterato
         environment.pop(variable, None)
     command = ["podman", "system", "service", "--time=0", address]
     if hidden:
-        hide = f'mount -t tmpfs none "{hidden}" && exec "$@"'
-        command = ["unshare", "--mount", "sh", "-c", hide, "sh", *command]
+        # only what lies over the folder is the service's own: were /run/netns too, no other podman
+        # could look at the service's containers while they run, nor the service at others'
+        hide = (
+            f'mount --make-private "$(findmnt -n -o TARGET -T "{hidden}")" &&'
+            f' mount -t tmpfs none "{hidden}" && exec "$@"'
+        )
+        unshare = ["unshare", "--mount", "--propagation=unchanged"]
+        command = [*unshare, "sh", "-c", hide, "sh", *command]
     process = subprocess.Popen(
         command,
         env=environment,
