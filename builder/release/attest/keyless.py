@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builder.errors import BuilderError, InputError, MissingError, WorkFailedError
+from builder.errors import InputError, MissingError, WorkFailedError
 from builder.release.attest import envelope as envelopes
 from builder.release.attest import payload as payloads
 from builder.repository import manifest as manifests
@@ -44,27 +44,38 @@ MISMATCH = "Signature mismatch"
 
 NO_IDENTITY = {"ExpiredIdentity", "IdentityError"}
 
+LIBRARIES = {
+    "cryptography",
+    "id",
+    "model_signing",
+    "requests",
+    "rfc3161_client",
+    "sigstore",
+    "tuf",
+    "urllib3",
+}
+"""Whose errors are Sigstore's word. Beside them it is ValueError that says what does not fit."""
+
 
 class _Known:
     """What model signing asks for a folder's digests, without the folder."""
 
     def __init__(self, name: str, files: payloads.Resources) -> None:
-        self._name = name
-        self._files = files
-
-    def hash(self, _path: object, *, files_to_hash: object = None) -> Any:
-        """The files as model signing's own manifest."""
         from model_signing import manifest
         from model_signing._hashing.hashing import Digest
 
-        del files_to_hash
         how = {"method": payloads.METHOD, "hash_type": payloads.ALGORITHM, "allow_symlinks": False}
         form = manifest.SerializationType.from_args(how)
         items = [
             form.new_item(name, Digest(payloads.ALGORITHM, bytes.fromhex(sha256)))
-            for name, sha256 in self._files.items()
+            for name, sha256 in files.items()
         ]
-        return manifest.Manifest(self._name, items, form)
+        self._manifest = manifest.Manifest(name, items, form)
+
+    def hash(self, _path: object, *, files_to_hash: object = None) -> Any:
+        """The files as model signing's own manifest."""
+        del files_to_hash
+        return self._manifest
 
     def add_ignored_paths(self, **_: object) -> None:
         """Nothing of a release is ignored, whatever the signature says."""
@@ -84,7 +95,7 @@ def sign(manifest: Manifest, digest: str, trust: Path | None = None) -> bytes:
         InputError: `trust` cannot be used.
     """
     config = _library("signing").Config()
-    files = payloads.resources(manifest, digest)
+    known = _Known(manifest.target, payloads.resources(manifest, digest))
     token = os.environ.get(TOKEN, "")
     with _translated("sign the release", token), tempfile.TemporaryDirectory() as folder:
         if not token and not sys.stdin.isatty():
@@ -92,7 +103,7 @@ def sign(manifest: Manifest, digest: str, trust: Path | None = None) -> bytes:
         config.use_sigstore_signer(
             use_ambient_credentials=True, identity_token=token or None, trust_config=_file(trust)
         )
-        config.set_hashing_config(_Known(manifest.target, files))
+        config.set_hashing_config(known)
         bundle = Path(folder) / "bundle.json"
         config.sign(Path(manifest.target), bundle)
         return bundle.read_bytes()
@@ -121,11 +132,12 @@ def verify(
     said = envelopes.payload(bundle, where)
     manifest = manifests.decode(manifest_bytes, where)
     files = payloads.resources(manifest, digest)
+    known = _Known(manifest.target, files)
     with _translated(f"verify {identity}'s signature"), tempfile.TemporaryDirectory() as folder:
         config.use_sigstore_verifier(
             identity=identity, oidc_issuer=issuer, trust_config=_file(trust)
         )
-        config.set_hashing_config(_Known(manifest.target, files))
+        config.set_hashing_config(known)
         file = Path(folder) / "bundle.json"
         file.write_bytes(bundle)
         try:
@@ -178,11 +190,14 @@ def _file(trust: Path | None) -> Path | None:
 
 @contextmanager
 def _translated(what: str, secret: str = "") -> Iterator[None]:
+    """Says what Sigstore's libraries say in our words; all else goes through as it is."""
     try:
         yield
-    except BuilderError:
-        raise
     except Exception as e:  # the libraries below share no root of their errors
+        if not _sigstore_s(e):
+            raise
+        if e.__cause__ and _machine_s(e.__cause__):
+            raise e.__cause__ from None
         kinds = {kind.__name__ for kind in type(e).__mro__}
         said = f"{type(e).__name__}: {e}"[:500]
         if secret:
@@ -198,3 +213,13 @@ def _translated(what: str, secret: str = "") -> Iterator[None]:
                 f"cannot {what}: the identity is of no use", found=said, fix="get a fresh token"
             ) from e
         raise WorkFailedError(f"cannot {what}", found=said) from e
+
+
+def _sigstore_s(error: BaseException) -> bool:
+    modules = {kind.__module__.split(".")[0] for kind in type(error).__mro__}
+    return bool(modules & LIBRARIES) or isinstance(error, ValueError)
+
+
+def _machine_s(cause: BaseException) -> bool:
+    """Whether a full disk, or the like, was told as an error of TUF."""
+    return isinstance(cause, OSError | MemoryError) and not _sigstore_s(cause)

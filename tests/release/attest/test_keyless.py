@@ -1,5 +1,6 @@
 """Signatures by an identity, at a Sigstore of our own; the public one needs a network."""
 
+import errno
 import io
 import json
 import subprocess
@@ -136,6 +137,35 @@ def test_a_sigstore_that_is_not_there_is_missing(manifest, tmp_path, monkeypatch
         monkeypatch.setenv("SIGSTORE_ID_TOKEN", gone.token())
     with pytest.raises(MissingError, match="cannot be reached"):
         keyless.sign(manifest, manifest.digest, gone.trust)
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), MemoryError(), OSError(errno.ENOSPC, "full")])
+def test_what_is_not_sigstore_s_word_is_not_told_as_such(
+    manifest, sigstore, monkeypatch, bundle, error
+):
+    def broken(*_args, **_named):
+        raise error
+
+    monkeypatch.setattr("sigstore.sign.Signer.sign_dsse", broken)
+    with pytest.raises(type(error)) as signing_it:
+        keyless.sign(manifest, manifest.digest, sigstore.trust)
+    monkeypatch.setattr("sigstore.verify.Verifier.verify_dsse", broken)
+    with pytest.raises(type(error)) as verifying_it:
+        verify(bundle, manifest, sigstore)
+    assert signing_it.value is verifying_it.value is error
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(errno.ENOSPC, "full")])
+def test_a_machine_that_ails_is_no_sigstore_out_of_reach(manifest, monkeypatch, tmp_path, error):
+    def broken(*_args, **_named):
+        raise error
+
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("tuf.ngclient.Updater.refresh", broken)
+    monkeypatch.setenv("SIGSTORE_ID_TOKEN", "x")
+    with pytest.raises(type(error)):
+        keyless.sign(manifest, manifest.digest)
 
 
 def test_a_trust_configuration_that_is_not_there_is_named(manifest, tmp_path, monkeypatch):
