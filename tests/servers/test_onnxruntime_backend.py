@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
+from builder.servers import log
 from builder.servers.embedded.server import BACKENDS, EmbeddedServer
 
 pytestmark = pytest.mark.live
@@ -100,6 +101,15 @@ def add_models(repository):
         FOUR + declare("input", "x", "INT64", "[1]") + declare("output", "y", "FP32", "[1]"),
         initializers=[table],
     )
+    # takes any number of rows, and answers the first
+    repository.add(
+        "lone",
+        [helper.make_node("Compress", ["x", "first"], ["y"], axis=0)],
+        [("x", FLOAT, ["n", 4])],
+        [("y", FLOAT, ["n", 4])],
+        FOUR + pair(dims="[4]"),
+        initializers=[numpy_helper.from_array(np.array([True]), "first")],
+    )
     repository.add(
         "scalar",
         [helper.make_node("Add", ["x", "x"], ["y"])],
@@ -119,7 +129,7 @@ def server(installation, repository):
 @pytest.fixture(scope="module")
 def client(server):
     with InferenceServerClient(server.grpc) as client:
-        for name in ("echo", "echo_batched", "scaled", "lookup", "scalar"):
+        for name in ("echo", "echo_batched", "scaled", "lookup", "lone", "scalar"):
             client.load_model(name)
         yield client
 
@@ -243,6 +253,35 @@ def test_one_bad_request_fails_alone(client):
     assert isinstance(bad, InferenceServerException)
     assert "out of data bounds" in str(bad)
     assert batches_become(client, "lookup", "1", {4: 1}) == {4: 1}
+
+
+def warnings(server, words, count):
+    """The lines of the log that warn of that, when there are as many; logs come late."""
+    deadline = time.monotonic() + 5
+    while True:
+        found = [line for line in log.trouble(server.log()) if words in line]
+        if len(found) >= count or time.monotonic() > deadline:
+            return found
+        time.sleep(0.02)
+
+
+def test_a_batch_that_falls_apart_is_told_of_once(server, client):
+    rows = [{"x": np.full((1, 4), n, np.float32)} for n in range(4)]
+    for _ in range(3):
+        answers = together(client, "lone", rows)
+        assert [a["y"][0, 0] for a in answers] == [0, 1, 2, 3]
+    (line,) = warnings(server, "lone 1: a batch of 4 requests", 1)
+    assert "does not run at once" in line
+    assert "1 rows for a batch of 4" in line
+
+
+def test_a_bad_request_does_not_hide_a_batch_that_does_not_run(server, client):
+    bad = [{"x": np.array([[n]], np.int64)} for n in (1, 2, 99, 4)]
+    for _ in range(2):
+        together(client, "lookup", bad)
+    (line,) = warnings(server, "lookup 1: a batch of 4 requests", 1)
+    assert "not all of it can be answered" in line
+    assert "out of data bounds" in line
 
 
 def test_bytes_that_are_no_text_are_an_error(client):

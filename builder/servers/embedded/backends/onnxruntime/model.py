@@ -39,6 +39,8 @@ ELEMENTS = {
 """ONNX Runtime's type names by the names that config.pbtxt uses."""
 
 RUN_SETTINGS = ("memory.enable_memory_arena_shrinkage",)
+MOST = 500
+"""Characters of an error that a log is told."""
 SWITCHES = {"enable_mem_arena": "enable_cpu_mem_arena", "enable_mem_pattern": "enable_mem_pattern"}
 
 
@@ -70,12 +72,12 @@ class TritonPythonModel:
             raise pb.TritonModelException(
                 f"ONNX Runtime {onnxruntime.__version__} refuses {path}: {error}"
             ) from error
+        self.name = f"{args['model_name']} {args['model_version']}"
+        self.told: set[str] = set()
         self.batched = int(config.get("max_batch_size", 0)) > 0
         problems = _mismatches(self.session, config, batched=self.batched)
         if problems:
-            where = (
-                f"{args['model_name']} {args['model_version']}: config.pbtxt does not fit {name}"
-            )
+            where = f"{self.name}: config.pbtxt does not fit {name}"
             raise pb.TritonModelException("; ".join([where, *problems]))
         self.run_options = onnxruntime.RunOptions()
         for key in RUN_SETTINGS:
@@ -90,12 +92,25 @@ class TritonPythonModel:
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answers Triton's batch with one run, or request by request where that fails."""
-        if self.batched and len(requests) > 1:
-            try:
-                return self._together(requests)
-            except Exception as error:  # noqa: BLE001 - whose fault it was, the lone runs will tell
-                pb.Logger.log_verbose(f"running the batch one by one, since: {error}")
-        return [self._alone(request) for request in requests]
+        if not self.batched or len(requests) == 1:
+            return [self._alone(request) for request in requests]
+        try:
+            return self._together(requests)
+        except Exception as error:  # noqa: BLE001 - whose fault it was, the lone runs will tell
+            why = f"{type(error).__name__}: {error}"
+        answers = [self._alone(request) for request in requests]
+        self._tell(len(answers), sum(answer.has_error() for answer in answers), why)
+        return answers
+
+    def _tell(self, count: int, refused: int, why: str) -> None:
+        """Says why a batch fell apart: once of each kind for all to see, then to who asks."""
+        if refused:
+            kind = "was run one by one, since not all of it can be answered"
+        else:
+            kind = "was run one by one, which is slower, since it does not run at once"
+        log = pb.Logger.log_verbose if kind in self.told else pb.Logger.log_warn
+        self.told.add(kind)
+        log(f"{self.name}: a batch of {count} requests {kind}: {why[:MOST]}")
 
     def _alone(self, request: Any) -> Any:
         try:
