@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from builder.release.store import Release, ReleaseStore
     from builder.repository.manifest import ModelEntry
 
-ENSEMBLE = "ensemble"
 CONFIG = "config.pbtxt"
+OWN_CONFIG = f"../{CONFIG}"
 
 ABANDONED = timedelta(minutes=15)
 """No publication takes so long between its claims and its manifest: some small requests."""
@@ -59,8 +59,8 @@ def bytes_of(entry: ModelEntry, version: str) -> dict[str, str]:
     """What a version's bytes are: digest by file. An ensemble is what its config says."""
     own = entry.versions[version]
     files = {name: digest for name, (digest, _) in own.files.items()}
-    if own.precision == ENSEMBLE:
-        files[f"../{CONFIG}"] = entry.files[CONFIG][0]
+    if entry.members:
+        files[OWN_CONFIG] = entry.files[CONFIG][0]
     return files
 
 
@@ -104,14 +104,37 @@ async def _one(
         there = await store.ask(store.bucket.read(path, SMALL))
         if there is None:
             return _refused(store, path, {}, model, version, files)
-    claim = _decode(there.content)
+    known = _decode(there.content)
+    claim = await _whole(store, known, model, version, files)
     if claim.get("files") == files:
+        if write and claim is not known:
+            whole = json.dumps(claim, indent=2).encode()
+            await store.ask(store.bucket.replace(path, whole, there.tag))
         return None
     if await _abandoned(store, claim) and (
         not write or await store.ask(store.bucket.replace(path, content, there.tag))
     ):
         return None
     return _refused(store, path, claim, model, version, files)
+
+
+async def _whole(
+    store: ReleaseStore, claim: dict[str, Any], model: str, version: str, files: dict[str, str]
+) -> dict[str, Any]:
+    """A claim of an ensemble with its config, which the first ones did not name.
+
+    It is what the release has that made the claim; where that is gone, nobody can say any more.
+    """
+    before: dict[str, str] = claim.get("files") or {}
+    if not before or OWN_CONFIG not in files or OWN_CONFIG in before:
+        return claim
+    release = str(claim.get("release"))
+    if not layout.is_release(release) or not await store.has(release):
+        return {**claim, "files": {**before, OWN_CONFIG: files[OWN_CONFIG]}}
+    made = (await store.release(release)).manifest.models.get(model)
+    if made is None or version not in made.versions:
+        return claim
+    return {**claim, "files": bytes_of(made, version)}
 
 
 async def _abandoned(store: ReleaseStore, claim: dict[str, Any]) -> bool:

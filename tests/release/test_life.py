@@ -1,6 +1,7 @@
 """The whole life of a release, in a folder and in memory: published, promoted, pulled, gone."""
 
 import asyncio
+import json
 import shutil
 from datetime import datetime, timedelta
 
@@ -118,19 +119,37 @@ def test_versions_of_two_targets_do_not_know_each_other(store, first, tmp_path):
     assert published(store, tmp_path / "gpu").new
 
 
-def test_an_ensemble_is_what_its_config_says(store, tmp_path):
-    def ensemble(folder, steps):
-        models = {"e": {"1": {"ensemble": b"-"}}, "a": {"1": {"m": b"a"}}}
-        made = repository(tmp_path / folder, models, members={"e": ["a"]})
-        config = tmp_path / folder / "e" / "config.pbtxt"
-        config.write_bytes(config.read_bytes() + steps)
-        return made
+def ensemble(folder, steps, **more):
+    """A repository with an ensemble, whose config says these steps, and more models."""
+    models = {"e": {"1": {"ensemble": b"-"}}, "a": {"1": {"m": b"a"}}, **more}
+    repository(folder, models, members={"e": ["a"]}, config=f"# {steps}\n")
+    return folder
 
-    ensemble("one", b"")
-    published(store, tmp_path / "one")
-    ensemble("two", b"# other steps")
-    with pytest.raises(WorkFailedError, match="not as it was built"):
-        published(store, tmp_path / "two")
+
+def test_an_ensemble_is_what_its_config_says(store, tmp_path):
+    published(store, ensemble(tmp_path / "one", "one"))
+    with pytest.raises(WorkFailedError, match="e 1 was published before, with other bytes") as e:
+        published(store, ensemble(tmp_path / "two", "others"))
+    assert e.value.found == "config.pbtxt differ"
+    assert not published(store, ensemble(tmp_path / "again", "one")).new
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_claim_of_an_ensemble_that_does_not_name_its_config_is_made_whole(store, tmp_path, gone):
+    release = published(store, ensemble(tmp_path / "one", "one")).release
+    path = layout.claim("cpu", "e", "1")
+    claim = json.loads(asyncio.run(store.bucket.get(path, 10_000)))
+    config = claim["files"].pop("../config.pbtxt")
+    at = asyncio.run(store.bucket.read(path, 10_000))
+    asyncio.run(store.bucket.replace(path, json.dumps(claim).encode(), at.tag))
+    if gone:
+        asyncio.run(store.bucket.delete([layout.manifest(release)]))
+    else:
+        with pytest.raises(WorkFailedError, match="e 1 was published before"):
+            published(store, ensemble(tmp_path / "two", "others"))
+    assert published(store, ensemble(tmp_path / "more", "one", b={"1": {"m": b"b"}})).new
+    whole = json.loads(asyncio.run(store.bucket.get(path, 10_000)))
+    assert (whole["release"], whole["files"]["../config.pbtxt"]) == (release, config)
 
 
 def test_a_channel_goes_forward_and_back(store, first, second):

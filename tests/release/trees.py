@@ -40,7 +40,7 @@ def repository(
         made = {
             version: VersionEntry(
                 number=int(version),
-                precision="ensemble" if members and model in members else "fp32",
+                precision="fp32",
                 files={n: _write(folder / model / version / n, c) for n, c in content.items()},
                 goldens="0" * 64,
                 recipe={},
