@@ -22,6 +22,7 @@ that is empty, as CI systems leave one of a secret that is not there, is none.
 from __future__ import annotations
 
 import os
+import threading
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from builder.remote.limits import Limits
+
+OPENING = threading.Lock()
+"""Stores are opened one at a time: the environment is the process's, and changed meanwhile."""
 
 TRYING = 0.75
 """Of the time for an answer: no new try after it, so that the last one can still say what ails."""
@@ -109,14 +113,19 @@ def _check_endpoints(prefix: str) -> None:
 
 @contextmanager
 def _without_empty(prefix: str) -> Iterator[None]:
-    """Hides variables without a value: of some, `object_store` panics at the first request."""
-    hidden = [name for name, value in os.environ.items() if name.startswith(prefix) and not value]
-    for name in hidden:
-        del os.environ[name]
-    try:
-        yield
-    finally:
-        os.environ.update(dict.fromkeys(hidden, ""))
+    """Hides variables without a value: of some, `object_store` panics at the first request.
+
+    It reads the environment of the process whatever is given beside it, and nothing that is given
+    takes a variable back.
+    """
+    with OPENING:
+        hidden = [n for n, value in os.environ.items() if n.startswith(prefix) and not value]
+        for name in hidden:
+            del os.environ[name]
+        try:
+            yield
+        finally:
+            os.environ.update(dict.fromkeys(hidden, ""))
 
 
 def _sealed(scheme: str) -> bool:

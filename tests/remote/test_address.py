@@ -3,9 +3,12 @@
 import asyncio
 import hashlib
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from builder.remote.address import open_store
 from builder.remote.bucket import Bucket
 from builder.remote.failures import UnusableError
 from builder.remote.limits import Limits
@@ -58,6 +61,23 @@ def test_an_empty_variable_is_none(monkeypatch, name):
         assert asyncio.run(bucket.get("blob", 100)) == CONTENT
         assert os.environ[name] == ""
     assert server.digests == [SIGNED]
+
+
+@pytest.mark.slow
+def test_an_empty_variable_is_none_to_stores_that_are_opened_at_once(monkeypatch):
+    names = [f"AWS_{name}" for name in ("ALLOW_HTTP", "SKIP_SIGNATURE", "UNSIGNED_PAYLOAD")]
+    for name in names:
+        monkeypatch.setenv(name, "")  # an error where the store sees it
+    started = threading.Barrier(8)
+
+    def opened(_):
+        started.wait()
+        for _ in range(10):
+            open_store("s3://bucket/there", Limits(), create=False)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(opened, range(8)))
+    assert [os.environ[name] for name in names] == [""] * 3
 
 
 @pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT"])
