@@ -276,9 +276,12 @@ def _modest(memory: int) -> Object:
 
 def _volumes(context: Context, pods: Pods) -> list[Object]:
     settings = context.settings
-    models: Object = {"sizeLimit": size(sizing.volume(pods, settings))}
+    models: Object = {}
     if settings.volume == "memory":
         models["medium"] = "Memory"
+    if settings.volume == "memory" or not settings.channel:
+        # on disk it evicts: all pods that follow a channel at once, when that gets a larger release
+        models["sizeLimit"] = size(sizing.volume(pods, settings))
     volumes: list[Object] = [
         {"name": "models", "emptyDir": models},
         {"name": "asking", "configMap": {"name": asking_name(context)}},

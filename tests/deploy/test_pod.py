@@ -172,8 +172,7 @@ def test_a_memory_volume_counts_as_memory_of_who_writes_and_who_serves():
     for name in ("pull", "triton"):
         small, large = (_memory(one[name]) for one in (on_disk, in_memory))
         assert large - small >= 190_000_000
-    (volume,) = [v for v in pod({"volume": "memory"})["volumes"] if v["name"] == "models"]
-    assert volume["emptyDir"]["medium"] == "Memory"
+    assert _volume({"volume": "memory"})["medium"] == "Memory"
 
 
 def _memory(container):
@@ -181,12 +180,22 @@ def _memory(container):
     return int(text[:-2]) * {"Mi": 2**20, "Gi": 2**30}[text[-2:]]
 
 
+def _volume(said):
+    (volume,) = [v for v in pod(said)["volumes"] if v["name"] == "models"]
+    return volume["emptyDir"]
+
+
 def test_an_agent_has_room_for_the_release_before_and_the_next_one():
     def room(said):
-        (volume,) = [v for v in pod(said)["volumes"] if v["name"] == "models"]
-        return int(volume["emptyDir"]["sizeLimit"][:-2])
+        return int(_volume({**said, "volume": "memory"})["sizeLimit"][:-2])
 
     assert room(FULL) - room({}) >= 2 * 190_000_000 // 2**20
+
+
+def test_no_pod_that_follows_a_channel_is_evicted_for_a_larger_release():
+    assert "sizeLimit" in _volume({})
+    assert _volume(FULL) == {}
+    assert _volume({"channel": "prod"}) == {}
 
 
 def test_a_gpu_pod_asks_for_gpus_that_its_plans_were_built_for():
