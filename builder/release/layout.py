@@ -37,6 +37,8 @@ _CHANNEL = re.compile(r"[a-z][a-z0-9]*(?:[._-][a-z0-9]+)*")
 _KEY = re.compile(r"[0-9A-Za-z._/-]+")
 _DIGITS = 64
 
+SIX = "of a release's name give six digits or more"
+
 
 def blob(digest: str) -> str:
     """Where the file with this sha256 lies."""
@@ -118,8 +120,13 @@ def check_channel(name: str) -> None:
             found=name,
             expected="small letters and digits, with . _ - between them, as in prod or eu-staging; "
             "not six or more of 0-9 a-f alone, which name releases",
-            fix="of a release's name give six digits or more" if _SHORT.fullmatch(name) else None,
+            fix=SIX if is_short(name) else None,
         )
+
+
+def is_short(name: str) -> bool:
+    """Whether it may be meant for a release, and is too short a start of its name."""
+    return bool(_SHORT.fullmatch(name))
 
 
 def fits(path: str) -> bool:

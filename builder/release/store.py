@@ -186,14 +186,13 @@ class ReleaseStore:
         layout.check_channel(name)
         found = await self.find_channel(name)
         if found is None:
-            names = [n for row in await self.list(f"{layout.CHANNELS}/")
-                     if (n := layout.channel_of(row.path))]  # fmt: skip
             raise InputError(
                 "there is no such channel",
                 where=self.url,
                 found=name,
-                expected=", ".join(names) or "no channel is there",
-                fix=f"triton-builder promote RELEASE {name}",
+                expected=", ".join(await self.channel_names()) or "no channel is there",
+                fix=f"triton-builder promote RELEASE {name}"
+                + (f"; {layout.SIX}" if layout.is_short(name) else ""),
             )
         return found
 
@@ -212,11 +211,18 @@ class ReleaseStore:
             return await self.ask(self.bucket.create(path, content))
         return await self.ask(self.bucket.replace(path, content, tag))
 
-    async def all_channels(self) -> list[Channel]:
-        """All channels, by name."""
+    async def channel_names(self) -> list[str]:
+        """What all channels are called."""
         rows = await self.list(f"{layout.CHANNELS}/")
-        names = [name for row in rows if (name := layout.channel_of(row.path))]
-        found = await together(self.find_channel(name) for name in names)
+        return [name for row in rows if (name := layout.channel_of(row.path))]
+
+    async def all_channels(self) -> list[Channel]:
+        """All channels, by name.
+
+        Raises:
+            WorkFailedError: one of them is none.
+        """
+        found = await together(self.find_channel(name) for name in await self.channel_names())
         return [one[0] for one in found if one]
 
     # --- what is under way -------------------------------------------------------------

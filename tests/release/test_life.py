@@ -211,6 +211,12 @@ def test_a_name_of_a_release_that_is_too_short_says_so(store, first, name):
     assert caught.value.fix == "of a release's name give six digits or more"
 
 
+def test_too_short_a_start_that_could_be_a_channel_says_both(store):
+    with pytest.raises(InputError, match="there is no such channel") as caught:
+        asyncio.run(store.resolve("d2ef"))
+    assert "RELEASE d2ef; of a release's name give six digits or more" in caught.value.fix
+
+
 def test_a_release_goes_by_the_start_of_its_name(store, first):
     release = published(store, first).release
     for name in (release, release[7:], release[:15], release[7:13]):
@@ -462,6 +468,7 @@ def test_claims_outlive_their_release(store, first, tmp_path):
 def test_the_listing_shows_releases_and_channels(store, first, second):
     one, two = published(store, first).release, published(store, second).release
     promoted(store, "prod", one)
-    rows, channels = asyncio.run(listing(store))
-    assert {row.release: row.channels for row in rows} == {one: ("prod",), two: ()}
-    assert [channel.name for channel in channels] == ["prod"]
+    found = asyncio.run(listing(store))
+    assert {row.release: row.channels for row in found.releases} == {one: ("prod",), two: ()}
+    assert [channel.name for channel in found.channels] == ["prod"]
+    assert not found.broken
