@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ from builder.errors import BuilderError, MissingError, WorkFailedError
 from builder.servers.containers import isolation, owner
 from builder.servers.containers.engine import find
 from builder.servers.containers.server import ABSENT, KEEPER
-from builder.servers.containers.trouble import trouble
+from builder.servers.containers.trouble import NO_PROGRAM, trouble
 from builder.servers.guard import Guard
 from builder.servers.output import Output
 
@@ -38,9 +39,6 @@ CODE, WORK, KEPT = "/triton-builder/code", "/triton-builder/work", "/triton-buil
 RUNNER = "contained_runner.py"
 ORDER, ANSWER = "order.json", "answer.json"
 WHERE = "pyproject.toml [tool.triton-builder.targets] tensorrt.builder-image"
-
-NO_PYTHON = "executable file not found"
-"""What engines say of a command that an image does not have."""
 
 FOLDERS = ("TRITON_BUILDER_TIMING_CACHE",)
 """Variables that name a folder which a stage keeps something in."""
@@ -108,7 +106,7 @@ def _ran(engine: Engine, action: Action, image: Image, arguments: Sequence[str])
     try:
         for command in (["create", f"--name={container}", *arguments], ["start", container]):
             done = engine.attempt(*command)
-            if NO_PYTHON in done.err:
+            if re.search(NO_PROGRAM, done.err):
                 raise _silent(action, done.err)
             if done.code:
                 raise trouble(engine.kind, done, image=image.name, where=WHERE)

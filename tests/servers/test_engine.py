@@ -210,6 +210,12 @@ def test_an_image_is_named_by_its_registry_or_by_itself(name, others, found):
             InputError,
             "holds no tritonserver",
         ),
+        (
+            "start",
+            "crun: executable file `tritonserver` not found in $PATH: No such file or directory",
+            InputError,
+            "holds no tritonserver",
+        ),
         ("start", "something new", WorkFailedError, "the container engine refused"),
     ],
 )

@@ -87,6 +87,9 @@ NO_IMAGE = (
     r"|initializing source|failed to resolve reference|no such host|repository does not exist"
     r"|name unknown|not found"
 )
+NO_PROGRAM = r"executable file (?:\S+ )?not found|exec: no such file"
+"""Of a command that an image has not: runc's words, and crun's, which put its name in between."""
+
 OUT_OF_MEMORY = _Known(
     (r"out of memory|oom-killed|cannot allocate memory|memory limit too low",),
     WorkFailedError,
@@ -143,7 +146,7 @@ _KNOWN = (
         "choose other ports, or none: free ones are picked then",
     ),
     _Known(
-        (r"executable file not found|exec: no such file",),
+        (NO_PROGRAM,),
         InputError,
         "the image holds no tritonserver",
         "{image}",
