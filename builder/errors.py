@@ -25,6 +25,8 @@ class BuilderError(Exception):
     """
 
     exit_code = 1
+    printed = False
+    """Whether it stands in the one JSON document of its command."""
 
     def __init__(  # noqa: PLR0913 - the parts of a message, all by name
         self,

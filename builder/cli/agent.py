@@ -135,5 +135,5 @@ def _once(follower: Follower, tell: Teller, *, as_json: bool) -> None:
     except BuilderError as e:
         if as_json:
             tell.say(e.problem, "error", **e.as_dict())
-            vars(e)["outcome"] = None  # it has been told
+            e.printed = True
         raise

@@ -121,7 +121,7 @@ def _fail(error: BuilderError, *, debug: bool, as_json: bool) -> NoReturn:
 
         traceback.print_exception(error)
     with suppress(BrokenPipeError):  # nobody reads it any more
-        if as_json and not hasattr(error, "outcome"):  # else the report has told it already
+        if as_json and not error.printed:
             print_json([error])
         print_error(error)
     _exit(error.exit_code)

@@ -30,6 +30,8 @@ def print_json(errors: Sequence[BuilderError] = (), **others: Any) -> None:
     flat = [one for e in errors for one in (e.errors if isinstance(e, SeveralError) else (e,))]
     told = {"errors": [e.as_dict() for e in flat]} if flat else {}
     print(json.dumps(others | told, indent=2))
+    for e in errors:
+        e.printed = True
 
 
 def print_error(error: BuilderError) -> None:

@@ -10,12 +10,12 @@ import click
 from builder.cli.options import json_option
 from builder.cli.printing import print_json
 from builder.cli.stores import release_store, store_option, work
-from builder.errors import InputError
+from builder.errors import InputError, SeveralError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from builder.release.listing import Row
+    from builder.release.listing import Listing, Row
     from builder.triton.releases import Release
 
 WIDTH = 140
@@ -48,28 +48,36 @@ def command(options: dict[str, Any], *, store: str | None, triton: bool, as_json
     from builder.release.listing import listing
 
     where = release_store(options, store)
-    rows, channels = work(listing(where))
+    found = work(listing(where))
+    errors = [SeveralError.of(found.broken)] if found.broken else []
     if as_json:
         print_json(
+            errors,
             store=where.url,
-            releases=[row.as_dict() for row in rows],
+            releases=[row.as_dict() for row in found.releases],
             channels=[
                 {"channel": c.name, "target": c.target, "release": c.release,
                  "history": [vars(m) for m in c.history]}
-                for c in channels
+                for c in found.channels
             ],
         )  # fmt: skip
-        return
-    if not rows:
-        print(f"no release is in {where.url}; triton-builder publish makes one")
-        return
-    _show(rows)
-    for channel in channels:
+    else:
+        _show_all(found, where.url)
+    for error in errors:
+        raise error
+
+
+def _show_all(found: Listing, url: str) -> None:
+    if found.releases:
+        _show(found.releases)
+    elif not found.broken:
+        print(f"no release is in {url}; triton-builder publish makes one")
+    for channel in found.channels:
         last = channel.history[-1]
         print(f"{channel.name}: {channel.release[:19]}, {last.action} by {last.by} at {last.at}")
 
 
-def _show(rows: list[Row]) -> None:
+def _show(rows: Sequence[Row]) -> None:
     from rich.console import Console
     from rich.table import Table
 

@@ -1,19 +1,23 @@
-"""What a release store holds, for people."""
+"""What a release store holds, for people: what can be read of it, and what cannot."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from builder.errors import WorkFailedError
 from builder.release import layout
 from builder.release.store import decode
 from builder.remote.tasks import together
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
     from datetime import datetime
 
     from builder.release.channel import Channel
     from builder.release.store import Release, ReleaseStore
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,30 @@ class Row:
         return {**vars(self), "published": self.published.isoformat(timespec="seconds")}
 
 
+@dataclass(frozen=True)
+class Listing:
+    """All of a store.
+
+    Attributes:
+        releases: the latest first.
+        channels: by name.
+        broken: what is wrong with each channel and release that cannot be read.
+    """
+
+    releases: tuple[Row, ...]
+    channels: tuple[Channel, ...]
+    broken: tuple[WorkFailedError, ...]
+
+
+async def _told(job: Awaitable[T], broken: list[WorkFailedError]) -> T | None:
+    """What comes of a job; None where it fails, which is put to what is broken."""
+    try:
+        return await job
+    except WorkFailedError as e:
+        broken.append(e)
+        return None
+
+
 async def _release(store: ReleaseStore, name: str) -> Release | None:
     content = await store.content(name)
     if content is None:  # a collection was quicker
@@ -52,9 +80,16 @@ async def _release(store: ReleaseStore, name: str) -> Release | None:
     return decode(name, content, f"{store.url}/{layout.manifest(name)}")
 
 
-async def listing(store: ReleaseStore) -> tuple[list[Row], list[Channel]]:
-    """Releases, the latest first, and channels."""
-    channels = await store.all_channels()
+async def listing(store: ReleaseStore) -> Listing:
+    """Lists what is there. An object that is not what it should be hides no other.
+
+    Raises:
+        MissingError: the store cannot be used.
+    """
+    broken: list[WorkFailedError] = []
+    names = await store.channel_names()
+    there = await together(_told(store.find_channel(name), broken) for name in names)
+    channels = tuple(one[0] for one in there if one)
     rows = await store.list(f"{layout.MANIFESTS}/")
     paths = {row.path for row in rows}
     times = {name: row.modified for row in rows if (name := layout.release_of(row.path))}
@@ -69,7 +104,9 @@ async def listing(store: ReleaseStore) -> tuple[list[Row], list[Channel]]:
             tuple(c.name for c in channels if c.release == release.name),
             layout.attestation(release.name, layout.SIGNATURE) in paths,
         )
-        for release in await together(_release(store, name) for name in times)
+        for release in await together(_told(_release(store, name), broken) for name in times)
         if release
     ]
-    return sorted(found, key=lambda row: row.published, reverse=True), channels
+    found.sort(key=lambda row: row.published, reverse=True)
+    broken.sort(key=lambda error: error.where or "")
+    return Listing(tuple(found), channels, tuple(broken))

@@ -16,3 +16,10 @@ def first(tmp_path):
     folder = tmp_path / "first"
     repository(folder, {"a": {"1": {"model.onnx": b"a1"}}, "b": {"1": {"model.onnx": b"b1"}}})
     return folder
+
+
+@pytest.fixture
+def second(tmp_path):
+    folder = tmp_path / "second"
+    repository(folder, {"c": {"1": {"model.onnx": b"c1"}}})
+    return folder
