@@ -33,6 +33,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--verify-key", type=FILE, help="A public key in PEM that releases are signed with.")
 @click.option("--verify-identity", metavar="WHO", help="Who must have signed them at Sigstore.")
 @click.option("--verify-issuer", metavar="URL", help="Who vouches for that identity.")
+@click.option("--trust-config", type=FILE, help="Of a Sigstore of one's own.")
 @click.option(
     "--job",
     metavar="IMAGE",
@@ -89,6 +90,7 @@ def command(  # noqa: PLR0913 - the command's options
         _measured(report, root / "repository", name),
         store=_store(said, project),
         verify_key=_key(root, said),
+        trust_config=_trust_config(root, said),
     )
     folder = out or root / "kubernetes" / name
     changed = manifests.write(context, folder)
@@ -110,8 +112,9 @@ def _settings(root: Path, file: Path | None, given: Mapping[str, Any]) -> Deploy
     path = file or root / SETTINGS
     found = read(path, path.name) if file or path.exists() else Document("command line", {}, {})
     said = {name.replace("_", "-"): value for name, value in given.items() if value is not None}
-    if "verify-key" in said:
-        said["verify-key"] = str(said["verify-key"].absolute())
+    for name in ("verify-key", "trust-config"):  # of the command line: from where it is given
+        if name in said:
+            said[name] = str(said[name].absolute())
     return parse(Document(found.name, found.value | said, found.lines), Deployment)
 
 
@@ -162,13 +165,9 @@ def _store(said: Deployment, project: Settings) -> str:
 def _key(root: Path, said: Deployment) -> str | None:
     from builder.errors import InputError
 
-    if said.verify_key is None:
+    text = _text(root, said.verify_key, "verify-key")
+    if text is None:
         return None
-    path = root / said.verify_key
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as e:
-        raise InputError("the key cannot be read", where="verify-key", found=e) from e
     if "PUBLIC KEY" not in text or "PRIVATE" in text:
         raise InputError(
             "not a public key",
@@ -178,6 +177,39 @@ def _key(root: Path, said: Deployment) -> str | None:
             fix="openssl pkey -in PRIVATE.pem -pubout -out PUBLIC.pem",
         )
     return text
+
+
+def _trust_config(root: Path, said: Deployment) -> str | None:
+    import json
+
+    from builder.errors import InputError
+
+    text = _text(root, said.trust_config, "trust-config")
+    if text is None:
+        return None
+    try:
+        kind = str(json.loads(text)["mediaType"])
+    except (ValueError, KeyError, TypeError):
+        kind = "none"
+    if "clienttrustconfig" not in kind:
+        raise InputError(
+            "that is no trust configuration",
+            where="trust-config",
+            found=f"{said.trust_config}, of the media type {kind}",
+            expected="Sigstore's ClientTrustConfig as JSON",
+        )
+    return text
+
+
+def _text(root: Path, file: str | None, where: str) -> str | None:
+    from builder.errors import InputError
+
+    if file is None:
+        return None
+    try:
+        return (root / file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        raise InputError("the file cannot be read", where=where, found=e) from e
 
 
 def _measured(report: Path | None, folder: Path, target: str) -> Measured:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from builder.cli.options import json_option, target_option
 from builder.cli.printing import print_json
-from builder.cli.stores import release_store, store_option, work
+from builder.cli.stores import FILE, release_store, store_option, trust_config_option, work
 from builder.console import Bytes
 from builder.errors import InputError
-from builder.release.layout import SIGNATURE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from builder.release.oci.push import Pushed
     from builder.release.store import Release
@@ -28,12 +27,13 @@ if TYPE_CHECKING:
 @click.option("--tree", is_flag=True, help="Also lay it out as plain files, for Triton's s3://.")
 @click.option(
     "--sign-key",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=FILE,
     envvar="TRITON_BUILDER_SIGN_KEY",
     show_envvar=True,
     help="A private key in PEM to sign it with.",
 )
 @click.option("--keyless", is_flag=True, help="Sign by an identity, at Sigstore.")
+@trust_config_option
 @click.option(
     "--oci", metavar="REF|FOLDER", help="Also push it as an image and as a ModelPack artifact."
 )
@@ -48,6 +48,7 @@ def command(  # noqa: PLR0913 - the command's options
     tree: bool,
     sign_key: Path | None,
     keyless: bool,
+    trust_config: Path | None,
     oci: str | None,
     as_json: bool,
 ) -> None:
@@ -59,11 +60,18 @@ def command(  # noqa: PLR0913 - the command's options
         layout.check_channel(channel)
     if sign_key and keyless:
         raise InputError("a key or an identity, not both", where="--sign-key, --keyless")
+    if trust_config and not keyless:
+        raise InputError(
+            "a trust configuration is for identities",
+            where="--trust-config",
+            found=str(trust_config),
+            expected="--keyless with it",
+        )
     root = find(options["start"])
     name = target or read_settings(root).default_target
     where = release_store(options, store, create=True)
+    attest = _attestations(_signer(sign_key, trust_config, keyless=keyless))
     with Bytes("uploading") as progress:
-        attest = _attestations(sign_key, keyless=keyless)
         how = publish.Options(
             attest=attest,
             tree=tree,
@@ -109,17 +117,27 @@ def _push(repository: Path, target: str, attest: Callable[[Release], dict[str, b
         return push.push(repository, release.content, target, how)
 
 
-def _attestations(key: Path | None, *, keyless: bool) -> Callable[[Release], dict[str, bytes]]:
+def _signer(
+    key: Path | None, trust: Path | None, *, keyless: bool
+) -> Callable[[bytes], bytes] | None:
+    """What signs the release: a key, an identity, or nothing."""
+    from builder.release.attest import keyless as identities
+    from builder.release.attest import signing
+
+    if keyless:
+        return identities.Signer(trust)
+    return signing.signer(key) if key else None
+
+
+def _attestations(sign: Callable[[bytes], bytes] | None) -> Callable[[Release], dict[str, bytes]]:
     """What goes beside the manifest: where it came from, what it is made of, who signed it."""
+    made: dict[str, dict[str, bytes]] = {}  # a registry gets what the store got
 
     def attest(release: Release) -> dict[str, bytes]:
         from builder.release.attest.attestations import attestations
 
-        said = attestations(release.manifest, release.name, key)
-        if keyless:
-            from builder.release.attest.keyless import sign
-
-            said[SIGNATURE] = sign(release.manifest, release.name)
-        return said
+        if release.name not in made:
+            made[release.name] = attestations(release.manifest, release.name, sign)
+        return made[release.name]
 
     return attest

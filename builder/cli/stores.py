@@ -52,10 +52,18 @@ cache_option = click.option(
     show_envvar=True,
     help="A folder of files that pods of a node share; default: one beside DIR.",
 )
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+trust_config_option = click.option(
+    "--trust-config",
+    type=FILE,
+    envvar="TRITON_BUILDER_TRUST_CONFIG",
+    show_envvar=True,
+    help="Of a Sigstore of one's own, its ClientTrustConfig as JSON; default: the public one.",
+)
 _trust = (
     click.option(
         "--verify-key",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        type=FILE,
         envvar="TRITON_BUILDER_VERIFY_KEY",
         show_envvar=True,
         help="A public key in PEM; what it did not sign is refused.",
@@ -74,6 +82,7 @@ _trust = (
         show_envvar=True,
         help="Who vouches for that identity.",
     ),
+    trust_config_option,
 )
 
 
@@ -86,11 +95,13 @@ def trust_options(command: Callable[..., None]) -> Callable[..., None]:
         verify_key: Path | None,
         verify_identity: str | None,
         verify_issuer: str | None,
+        trust_config: Path | None,
         **options: Any,
     ) -> None:
         from builder.release.trust import Trust
 
-        command(*arguments, trust=Trust(verify_key, verify_identity, verify_issuer), **options)
+        trust = Trust(verify_key, verify_identity, verify_issuer, trust_config)
+        command(*arguments, trust=trust, **options)
 
     for option in reversed(_trust):
         trusting = option(trusting)

@@ -24,7 +24,8 @@ class Context:
         store: where releases are.
         image: Triton's.
         pull_image: the one that pulls.
-        verify_key: the public key itself, PEM; None where no signature is asked for.
+        verify_key: the public key itself, PEM; None where no signature by a key is asked for.
+        trust_config: the trust configuration itself; None where Sigstore is the public one.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Context:
     image: str
     pull_image: str
     verify_key: str | None
+    trust_config: str | None
 
     @property
     def release(self) -> str:

@@ -40,6 +40,7 @@ def context(  # noqa: PLR0913 - all that manifests are made from
     *,
     store: str,
     verify_key: str | None = None,
+    trust_config: str | None = None,
 ) -> Context:
     """Puts together what manifests are made from, with defaults for what was not said.
 
@@ -50,6 +51,7 @@ def context(  # noqa: PLR0913 - all that manifests are made from
         measured: what its build measured.
         store: where releases are.
         verify_key: the public key that they must be signed with, PEM.
+        trust_config: of the Sigstore that knows who signed them, where it is not the public one.
 
     Raises:
         InputError: no image that pulls is named, or a name would be too long.
@@ -83,6 +85,7 @@ def context(  # noqa: PLR0913 - all that manifests are made from
         settings.image or target.image or f"nvcr.io/nvidia/tritonserver:{manifest.triton}-py3",
         settings.pull_image,
         verify_key,
+        trust_config,
     )
 
 
@@ -94,7 +97,10 @@ def objects(context: Context) -> list[Object]:
     """
     found = [_asking(context)]
     if context.verify_key is not None:
-        found.append(_verify_key(context))
+        found.append(_file(context, pod.verify_key_name(context), pod.KEY, context.verify_key))
+    if context.trust_config is not None:
+        name = pod.trust_config_name(context)
+        found.append(_file(context, name, pod.TRUST_CONFIG, context.trust_config))
     for pods in lanes.pods(context.manifest, context.settings, context.name):
         found += _of(context, pods)
     return found
@@ -164,12 +170,12 @@ def _asking(context: Context) -> Object:
     }
 
 
-def _verify_key(context: Context) -> Object:
+def _file(context: Context, name: str, file: str, content: str) -> Object:
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": context.metadata(pod.verify_key_name(context), context.name),
-        "data": {pod.KEY: context.verify_key},
+        "metadata": context.metadata(name, context.name),
+        "data": {file: content},
     }
 
 

@@ -65,9 +65,12 @@ def policy(context: Context, pods: Pods) -> Object:
 
 
 def _store_ports(context: Context) -> list[int]:
-    """Those of the settings, of addresses in the environment (AWS_ENDPOINT_URL), Sigstore's."""
+    """Those of the settings, of addresses in the environment (AWS_ENDPOINT_URL), Sigstore's.
+
+    Who is given a trust configuration asks nobody for it.
+    """
     found = set(context.settings.access.store_ports)
-    if context.settings.verify_identity:
+    if context.settings.verify_identity and context.trust_config is None:
         found.add(HTTPS)
     for value in context.settings.environment.values():
         port = urlsplit(value).port if value.startswith(("http://", "https://")) else None

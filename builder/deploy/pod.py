@@ -23,7 +23,8 @@ MODELS, REPOSITORY = "/models", "/models/repository"
 
 CACHE = "/cache"
 ASKING = "/opt/triton-builder"
-KEYS, KEY = "/etc/triton-builder", "release.pem"
+KEYS = "/etc/triton-builder"
+KEY, TRUST_CONFIG = "release.pem", "trust-config.json"
 HTTP, GRPC, METRICS, AGENT = 8000, 8001, 8002, 8080
 USER = 1000
 """`triton-server` in NVIDIA's images."""
@@ -137,6 +138,8 @@ def _pulling(context: Context, pods: Pods) -> list[str]:
     if settings.verify_identity and settings.verify_issuer:
         found.append(f"--verify-identity={settings.verify_identity}")
         found.append(f"--verify-issuer={settings.verify_issuer}")
+    if context.trust_config is not None:
+        found.append(f"--trust-config={KEYS}/{TRUST_CONFIG}")
     return found
 
 
@@ -172,7 +175,9 @@ def _pull_mounts(context: Context) -> list[Object]:
         mounts.append({"name": "node-cache", "mountPath": CACHE})
     if context.verify_key is not None:
         mounts.append({"name": "verify-key", "mountPath": KEYS, "readOnly": True})
-    if context.settings.verify_identity:  # what Sigstore's roots of trust are kept in
+    if context.trust_config is not None:
+        mounts.append({"name": "trust-config", "mountPath": KEYS, "readOnly": True})
+    elif context.settings.verify_identity:  # what Sigstore's roots of trust are kept in
         mounts.append({"name": "trust", "mountPath": "/tmp"})  # noqa: S108 - a volume's
     return mounts
 
@@ -297,7 +302,9 @@ def _volumes(context: Context, pods: Pods) -> list[Object]:
         volumes.append({"name": "node-cache", "hostPath": host})
     if context.verify_key is not None:
         volumes.append({"name": "verify-key", "configMap": {"name": verify_key_name(context)}})
-    if context.settings.verify_identity:
+    if context.trust_config is not None:
+        volumes.append({"name": "trust-config", "configMap": {"name": trust_config_name(context)}})
+    elif context.settings.verify_identity:
         volumes.append({"name": "trust", "emptyDir": {}})
     return volumes
 
@@ -310,6 +317,11 @@ def asking_name(context: Context) -> str:
 def verify_key_name(context: Context) -> str:
     """The ConfigMap with the key that releases are signed with."""
     return f"{context.name}-verify-key"
+
+
+def trust_config_name(context: Context) -> str:
+    """The ConfigMap that says which Sigstore knows who signed releases."""
+    return f"{context.name}-trust-config"
 
 
 def _grace(context: Context) -> int:

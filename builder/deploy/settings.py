@@ -137,6 +137,7 @@ class Deployment(_Kebab):
             the agent does, other clients of the pods do not.
         verify_key: a file with the public key that releases must be signed with.
         verify_identity: or who must have signed them, at Sigstore; `verify_issuer` vouches for it.
+        trust_config: of a Sigstore of one's own, a file with its trust configuration.
         credentials: a Secret whose entries become the environment of what talks to the store.
         environment: likewise, what is no secret: AWS_REGION, AWS_ENDPOINT_URL.
         service_account: of the pods, where the cloud grants access to it.
@@ -159,6 +160,7 @@ class Deployment(_Kebab):
     verify_key: str | None = None
     verify_identity: Annotated[str, AfterValidator(_whole)] | None = None
     verify_issuer: Annotated[str, AfterValidator(_whole)] | None = None
+    trust_config: str | None = None
     credentials: Label | None = None
     environment: dict[
         Annotated[str, AfterValidator(_public)], Annotated[str, AfterValidator(_whole)]
@@ -184,6 +186,8 @@ class Deployment(_Kebab):
             )
         if self.verify_key and self.verify_identity:
             raise ValueError("a key or an identity, not both; expected one of them")
+        if self.trust_config and not self.verify_identity:
+            raise ValueError("a trust-config is for identities; expected verify-identity with it")
         if self.control_secret and not self.agent:
             raise ValueError("a control-secret without an agent: nobody can load models then")
         return self

@@ -22,14 +22,16 @@ class Trust:
         key: a public key or certificate in PEM.
         identity: of a keyless signature: a mail address, or the address of a CI workflow.
         issuer: who vouches for the identity, `https://token.actions.githubusercontent.com`.
+        config: a trust configuration of Sigstore's, where it is not the public one.
 
     Raises:
-        InputError: both are named, or an identity without its issuer.
+        InputError: both are named, an identity without its issuer, or `config` without either.
     """
 
     key: Path | None = None
     identity: str | None = None
     issuer: str | None = None
+    config: Path | None = None
 
     def __post_init__(self) -> None:
         if self.key and self.identity:
@@ -42,6 +44,13 @@ class Trust:
                 where="--verify-identity, --verify-issuer",
                 found=self.identity or self.issuer,
                 expected="both: --verify-identity WHO --verify-issuer https://…",
+            )
+        if self.config and not self.identity:
+            raise InputError(
+                "a trust configuration is for identities",
+                where="--trust-config",
+                found=str(self.config),
+                expected="--verify-identity WHO --verify-issuer https://… with it",
             )
 
     def __bool__(self) -> bool:
@@ -63,29 +72,34 @@ class Trust:
                 expected=f"a signature by {self}",
                 fix="publish it again with --sign-key or --keyless, where it was built",
             )
-        if self.identity and self.issuer:
-            from builder.release.attest import keyless
+        from builder.release.attest import payload
 
-            keyless.verify(signature, release.content, self.identity, self.issuer)
-        elif self.key:
-            from builder.release.attest import signing
-
-            signing.verify(signature, release.content, self.key)
+        where = f"signature of {release.name[:19]}"
+        payload.check(self._opened(signature, where), release.content, where)
 
     def check_provenance(self, release: Release, attested: Mapping[str, bytes | None]) -> bool:
-        """Whether the key signed the provenance; refuses one that another signed.
+        """Whether who is trusted signed the provenance; refuses one that another signed.
 
         Raises:
-            WorkFailedError: the signature is not over it, or not by the key.
+            WorkFailedError: the signature is not over it, or by another.
         """
         said, signature = attested.get("provenance"), attested.get("provenance.sig")
-        if not self.key or said is None or signature is None:
+        if not self or said is None or signature is None:
             return False
-        from builder.release.attest import signing
+        from builder.release.attest import statement
 
         where = f"provenance of {release.name[:19]}"
-        signing.verify_statement(signature, said, self.key, where)
+        statement.same(self._opened(signature, where), said, where)
         return True
+
+    def _opened(self, bundle: bytes, where: str) -> bytes:
+        """The statement that one of them signed."""
+        from builder.release.attest import keyless, signing
+
+        if self.key:
+            return signing.opened(bundle, self.key, where)
+        who, issuer = self.identity or "", self.issuer or ""
+        return keyless.opened(bundle, who, issuer, where, self.config)
 
     def __str__(self) -> str:
         return f"{self.identity} of {self.issuer}" if self.identity else f"the key in {self.key}"

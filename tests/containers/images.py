@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 REPOSITORY = "localhost/triton-builder-tests"
 SUITE, PYTHON = "bookworm", (3, 11)
 INCLUDE = ("ca-certificates", "libpython3.11", "python3", "python3-venv")
+EXTRAS = "agent,sign"
+"""What pods pull with, who verify identities as well."""
+
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ROOT = Path(__file__).parents[2]
 TRITON = f"""\
@@ -153,31 +156,55 @@ def project(engine: Engine, folder: Path) -> str:
         wheels = Path(scratch)
         image = f"{REPOSITORY}/project:{digest}"
         if not engine.has(image):
-            _wheels(wheels, "jinja2", "psutil", "tritonclient[grpc,http]")
+            _wheels(
+                engine, wheels, "project", "agent", "jinja2", "psutil", "tritonclient[grpc,http]"
+            )
         contexts = {"wheels": wheels / "wheels", "project": folder}
         return _built(engine, image, PROJECT, base, contexts)
 
 
 def puller(engine: Engine) -> str:
     """What pods pull releases with, out of this checkout and the container file that ships."""
-    containerfile = ROOT / "builder" / "deploy" / "Containerfile"
+    shipped = (ROOT / "builder" / "deploy" / "Containerfile").read_text()
+    containerfile = shipped.replace("ARG EXTRAS=agent", f"ARG EXTRAS={EXTRAS}")  # as --build-arg
     sources = [*_contents(ROOT / "builder"), (ROOT / "pyproject.toml").read_bytes()]
     base = debian(engine)
-    image = f"{REPOSITORY}/pull:{_digest([base.encode(), *sources])}"
+    image = f"{REPOSITORY}/pull:{_digest([base.encode(), EXTRAS.encode(), *sources])}"
     wheels = ROOT  # replaced below where the image has to be made
     with FileLock(engine.data / "wheels.lock"), tempfile.TemporaryDirectory() as scratch:
         if not engine.has(image):
             wheels = Path(scratch)
-            _wheels(wheels)
-        return _built(engine, image, containerfile.read_text(), base, {}, wheels)
+            _wheels(engine, wheels, "pull", EXTRAS)
+        return _built(engine, image, containerfile, base, {}, wheels)
 
 
-def _wheels(folder: Path, *more: str) -> None:
-    """triton-builder[agent] and more with what they need, by this machine's own pip and index."""
+def _wheels(engine: Engine, folder: Path, kind: str, *wanted: str) -> None:
+    """Puts the checkout's wheel, and those of all that is wanted, into `wheels/` of a folder.
+
+    By this machine's own pip and index; what is not the checkout's is fetched once.
+
+    Args:
+        engine: beside whose data the others are kept, under `kind`.
+        folder: an empty one.
+        kind: of image.
+        wanted: extras of triton-builder, and other packages.
+    """
+    pins = [(ROOT / name).read_bytes() for name in ("pyproject.toml", "constraints.txt")]
+    kept = engine.data / "wheels" / kind / _digest([*pins, *(w.encode() for w in wanted)])
+    extras, *more = wanted
+    if not kept.exists():
+        shutil.rmtree(kept.parent, ignore_errors=True)
+        unfinished = kept.with_name("unfinished")
+        _pip_wheel(unfinished, f"{ROOT}[{extras}]", *more)
+        unfinished.rename(kept)
+    shutil.copytree(kept, folder / "wheels", ignore=shutil.ignore_patterns("triton_builder-*"))
+    _pip_wheel(folder / "wheels", "--no-deps", str(ROOT))
+
+
+def _pip_wheel(folder: Path, *what: str) -> None:
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
     constraints = ("--constraint", str(ROOT / "constraints.txt"))
-    target = ("--wheel-dir", str(folder / "wheels"))
-    command = [*pip, "wheel", *constraints, *target, f"{ROOT}[agent]", *more]
+    command = [*pip, "wheel", *constraints, "--wheel-dir", str(folder), *what]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

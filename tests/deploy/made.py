@@ -49,13 +49,13 @@ def context(
     measured: Measured | None = None,
     store: str = STORE,
     verify_key: str | None = None,
+    trust_config: str | None = None,
 ) -> manifests.Context:
     """What manifests are made from."""
     settings = Deployment.model_validate({**SAID, **(said or {})})
     measured = measured or Measured()
-    return manifests.context(
-        manifest, target, settings, measured, store=store, verify_key=verify_key
-    )
+    trusted = {"verify_key": verify_key, "trust_config": trust_config}
+    return manifests.context(manifest, target, settings, measured, store=store, **trusted)
 
 
 def objects(*arguments: Any, **others: Any) -> dict[str, Any]:

@@ -130,6 +130,18 @@ def test_a_store_on_this_machine_is_none_that_pods_reach(project, run):
     assert "no release store is named that pods could reach" in run(check=2).stderr
 
 
+def test_a_sigstore_of_one_s_own_goes_with_the_pods(project, run):
+    kind = {"mediaType": "application/vnd.dev.sigstore.clienttrustconfig.v0.1+json"}
+    (project / "trust.json").write_text(json.dumps(kind))
+    who = ("--verify-identity=me", "--verify-issuer=https://issuer.example")
+    run(*who, f"--trust-config={project / 'trust.json'}")
+    said = (project / "kubernetes" / "cpu" / "configmap.yaml").read_text()
+    assert json.dumps(kind) in said
+    (project / "trust.json").write_text("{}")
+    done = run(*who, f"--trust-config={project / 'trust.json'}", check=2)
+    assert "that is no trust configuration" in done.stderr
+
+
 def test_a_private_key_is_refused(project, run):
     key = project / "key.pem"
     key.write_text("-----BEGIN PRIVATE KEY-----\nMFkw\n-----END PRIVATE KEY-----\n")

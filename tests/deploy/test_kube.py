@@ -19,6 +19,7 @@ from tests.containers import images
 from tests.containers.relay import relay
 from tests.deploy.cluster import Pod, kustomize
 from tests.projects import ECHO_SOURCE, echo, model
+from tests.release.attest import sigstore
 
 pytest_plugins = ["tests.containers.fixture", "tests.stores.ceph"]
 pytestmark = [pytest.mark.slow, pytest.mark.live, pytest.mark.export]
@@ -108,19 +109,25 @@ def keys(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def play(builder, keys, engine, installation, s3):
-    """Publishes; and then plays the pod of manifests that trust a key."""
+def identity(tmp_path_factory):
+    """A Sigstore of our own, whom pods need not reach: they are given what it is believed by."""
+    with sigstore.running(tmp_path_factory.mktemp("sigstore")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def play(builder, engine, installation, s3):
+    """Publishes; and then plays the pod of manifests that trust somebody."""
     run, _, folder = builder
     store = f"s3://{s3.bucket()}/releases"
 
-    def publish():
-        options = (f"--store={store}", f"--sign-key={keys[0][0]}", "--channel=prod")
-        run("publish", *options, **s3.environment())
+    def publish(*signing, **environment):
+        options = (f"--store={store}", *signing, "--channel=prod")
+        run("publish", *options, **s3.environment(), **environment)
 
     def rollback():
         run("rollback", "prod", f"--store={store}", **s3.environment())
 
-    publish()
     triton, puller = images.tritonserver(engine, installation), images.puller(engine)
     network, gateway = engine.network()
     with relay(gateway, s3.port) as address:
@@ -129,14 +136,14 @@ def play(builder, keys, engine, installation, s3):
             name: environment.pop(name) for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
         }
 
-        def start(public, name, overlay_text=OVERLAY, **more):
+        def start(trust, name, overlay_text=OVERLAY, **more):
             settings = {
                 "image": triton,
                 "pull-image": puller,
                 "store": store,
                 "credentials": "model-store",
                 "environment": environment,
-                "verify-key": str(public),
+                **trust,
                 **more,
             }
             (folder / "deploy.yaml").write_text(yaml.safe_dump(settings))
@@ -158,7 +165,9 @@ def play(builder, keys, engine, installation, s3):
 
 def test_the_generated_pod_serves_what_was_published(play, builder, keys):
     _, project, _ = builder
-    with play(keys[0][1], "served") as pod:
+    private, public = keys[0]
+    play.publish(f"--sign-key={private}")
+    with play({"verify-key": str(public)}, "served") as pod:
         assert pod.played.returncode == 0, pod.played.stderr + pod.log("pull")
         assert "/models/repository is sha256:" in pod.log("pull")
         said = pod.await_start()
@@ -241,17 +250,32 @@ def _a_dead_model_is_noticed(pod):
 
 
 def test_a_release_that_the_key_did_not_sign_starts_no_server(play, keys):
-    with play(keys[1][1], "refused") as pod:
+    play.publish(f"--sign-key={keys[0][0]}")
+    with play({"verify-key": str(keys[1][1])}, "refused") as pod:
         assert pod.played.returncode
         assert "it is signed with another key" in pod.log("pull")
         assert [status for _, status in pod.readiness] == [None]
         assert not pod.log("triton")
 
 
-def test_an_agent_brings_a_running_pod_forth_and_back_and_it_stays_in_service(play, builder, keys):
+def test_an_agent_brings_a_running_pod_forth_and_back_and_it_stays_in_service(
+    play, builder, identity
+):
+    """Every release by an identity; the pod reaches no Sigstore to know it."""
     run, project, _ = builder
+
+    def publish():
+        signing = ("--keyless", f"--trust-config={identity.trust}")
+        play.publish(*signing, SIGSTORE_ID_TOKEN=identity.token())
+
+    publish()
+    trust = {
+        "verify-identity": sigstore.IDENTITY,
+        "verify-issuer": identity.issuer,
+        "trust-config": str(identity.trust),
+    }
     control = {"agent": True, "control-secret": "control"}
-    with play(keys[0][1], "agent", HASTE, channel="prod", **control) as pod:
+    with play(trust, "agent", HASTE, channel="prod", **control) as pod:
         assert pod.played.returncode == 0, pod.played.stderr + pod.log("pull")
         pod.await_start()
         _until(lambda: _ok(pod, "/readyz", 8080), pod)
@@ -259,7 +283,7 @@ def test_an_agent_brings_a_running_pod_forth_and_back_and_it_stays_in_service(pl
             spec = project / "models" / "echo" / "model.yaml"
             spec.write_text(spec.read_text().replace("versions:\n", 'versions:\n  "1.1": {}\n'))
             run("build")
-            play.publish()
+            publish()
             _until(lambda: _ok(pod, "/v2/models/echo/versions/1001000/ready"), pod)
             _until(lambda: _ok(pod, "/readyz", 8080), pod)
             assert pod.probe("livenessProbe").returncode == 0

@@ -127,6 +127,14 @@ def test_pods_that_verify_an_identity_reach_sigstore():
     assert ports == [53, 53, 443, 9000]
 
 
+def test_pods_that_were_given_a_sigstore_of_one_s_own_ask_none():
+    said = {"verify-identity": "ci@example.com", "verify-issuer": "https://issuer.example"}
+    made = objects({"access": {"store-ports": [9000]}, **said}, trust_config="{}")
+    egress = made["NetworkPolicy/triton-cpu"]["spec"]["egress"]
+    assert [port["port"] for rule in egress for port in rule["ports"]] == [53, 53, 9000]
+    assert made["ConfigMap/triton-cpu-trust-config"]["data"] == {"trust-config.json": "{}"}
+
+
 def test_a_store_at_a_port_of_its_own_is_reached():
     said = {"environment": {"AWS_ENDPOINT_URL": "http://ceph.storage:7480"}}
     egress = objects(said)["NetworkPolicy/triton-cpu"]["spec"]["egress"]

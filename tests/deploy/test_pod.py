@@ -85,12 +85,24 @@ def test_an_identity_is_told_to_whoever_pulls_and_what_vouches_for_it_can_be_kep
     assert {"name": "trust", "emptyDir": {}} in spec["volumes"]
 
 
+def test_a_sigstore_of_one_s_own_is_mounted_where_pull_looks_for_it():
+    spec = pod({"channel": "prod", "agent": True, **KEYLESS}, trust_config="{}")
+    containers = _containers(spec)
+    for name in ("pull", "agent"):
+        assert "--trust-config=/etc/triton-builder/trust-config.json" in containers[name]["args"]
+        assert _mounts(containers[name])["/etc/triton-builder"]["readOnly"] is True
+        assert "/tmp" not in _mounts(containers[name])  # noqa: S108
+    held = {"name": "trust-config", "configMap": {"name": "triton-cpu-trust-config"}}
+    assert held in spec["volumes"]
+
+
 @pytest.mark.parametrize(
     ("said", "problem"),
     [
         ({"verify-identity": WHO}, "expected both verify-identity and verify-issuer"),
         ({"verify-issuer": ISSUER}, "expected both verify-identity and verify-issuer"),
         ({**KEYLESS, "verify-key": "key.pem"}, "a key or an identity, not both"),
+        ({"trust-config": "trust.json"}, "a trust-config is for identities"),
     ],
 )
 def test_trust_that_is_half_said_or_twice_is_refused(said, problem):

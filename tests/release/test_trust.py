@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from builder.errors import InputError, WorkFailedError
 from builder.release import layout, publish, pull, verify
+from builder.release.attest import signing
 from builder.release.attest.attestations import attestations
 from builder.release.store import ReleaseStore
 from builder.release.trust import Trust
@@ -43,7 +44,8 @@ def released(store, tmp_path):
     def release(key=None, content=b"1"):
         folder = tmp_path / f"repository-{content.decode()}"
         repository(folder, {"a": {content.decode(): {"model.onnx": content}}})
-        how = publish.Options(attest=lambda r: attestations(r.manifest, r.name, key))
+        sign = signing.signer(key) if key else None
+        how = publish.Options(attest=lambda r: attestations(r.manifest, r.name, sign))
         return asyncio.run(publish.publish(folder, store, how)).release
 
     return release

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from builder.release.attest import envelope, mlbom, signing, statement
+from builder.release.attest import envelope, mlbom, payload, statement
 from builder.release.attest.provenance import provenance
 from builder.release.attest.verdicts import verdicts
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
     from builder.repository.manifest import Manifest
 
@@ -22,21 +22,28 @@ MEDIA_TYPES = {
 }
 
 
-def attestations(manifest: Manifest, digest: str, key: Path | None = None) -> dict[str, bytes]:
-    """What can be said of a release: statements, and signatures where there is a key.
+def attestations(
+    manifest: Manifest, digest: str, sign: Callable[[bytes], bytes] | None = None
+) -> dict[str, bytes]:
+    """What can be said of a release: statements, and signatures where somebody signs.
 
     `sig` is over the release's files; `provenance.sig` over the provenance, which names the
     verdicts and the bill of materials by their digests.
 
+    Args:
+        manifest: what the release holds.
+        digest: its name, `sha256:…`.
+        sign: makes a bundle over a statement; `signing.signer(key)`, or a `keyless.Signer`.
+
     Raises:
-        InputError, MissingError: as `signing.sign`.
+        InputError, MissingError, WorkFailedError: as `sign`.
     """
     said = {
         "provenance": provenance(manifest, digest),
         "verdicts": verdicts(manifest, digest),
         "mlbom": mlbom.mlbom(manifest, digest),
     }
-    if key:
-        said["sig"] = signing.sign(manifest, digest, key)
-        said["provenance.sig"] = signing.sign_statement(said["provenance"], key)
+    if sign:
+        said["sig"] = sign(payload.statement_of(manifest, digest))
+        said["provenance.sig"] = sign(said["provenance"])
     return said

@@ -1,31 +1,26 @@
 """Signatures by an identity instead of a key: Sigstore's Fulcio certifies, Rekor writes it down.
 
-All of it is done by the `model-signing` package (the extra `sign`) over the network; this hands
-it the digests that are known, so that no file is read again, and says what went wrong in our
-words. The identity comes from $SIGSTORE_ID_TOKEN, from the CI system that this runs in, or, at a
-terminal, from a log-in in the browser.
+All of it is done by the `sigstore` package (the extra `sign`) over the network; what is signed are
+the same statements as with a key, and what goes wrong is said in our words. The identity comes
+from $SIGSTORE_ID_TOKEN, from the CI system that this runs in, or, at a terminal, from a log-in in
+the browser.
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import os
 import sys
-import tempfile
 from contextlib import contextmanager
-from pathlib import Path
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from builder.errors import InputError, MissingError, WorkFailedError
 from builder.release.attest import envelope as envelopes
-from builder.release.attest import payload as payloads
-from builder.repository import manifest as manifests
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from builder.repository.manifest import Manifest
+    from pathlib import Path
 
 TOKEN = "SIGSTORE_ID_TOKEN"  # noqa: S105 - the variable's name
 """An OIDC token for the audience `sigstore`, where the CI system is not one that is known."""
@@ -39,15 +34,11 @@ UNREACHABLE = {
     "TUFError",
     "Timeout",
 }
-MISMATCH = "Signature mismatch"
-"""How model signing begins when other files were signed."""
-
 NO_IDENTITY = {"ExpiredIdentity", "IdentityError"}
 
 LIBRARIES = {
     "cryptography",
     "id",
-    "model_signing",
     "requests",
     "rfc3161_client",
     "sigstore",
@@ -57,135 +48,125 @@ LIBRARIES = {
 """Whose errors are Sigstore's word. Beside them it is ValueError that says what does not fit."""
 
 
-class _Known:
-    """What model signing asks for a folder's digests, without the folder."""
+class Signer:
+    """Makes Sigstore bundles over in-toto statements, by the identity of who runs this.
 
-    def __init__(self, name: str, files: payloads.Resources) -> None:
-        from model_signing import manifest
-        from model_signing._hashing.hashing import Digest
-
-        how = {"method": payloads.METHOD, "hash_type": payloads.ALGORITHM, "allow_symlinks": False}
-        form = manifest.SerializationType.from_args(how)
-        items = [
-            form.new_item(name, Digest(payloads.ALGORITHM, bytes.fromhex(sha256)))
-            for name, sha256 in files.items()
-        ]
-        self._manifest = manifest.Manifest(name, items, form)
-
-    def hash(self, _path: object, *, files_to_hash: object = None) -> Any:
-        """The files as model signing's own manifest."""
-        del files_to_hash
-        return self._manifest
-
-    def add_ignored_paths(self, **_: object) -> None:
-        """Nothing of a release is ignored, whatever the signature says."""
-
-
-def sign(manifest: Manifest, digest: str, trust: Path | None = None) -> bytes:
-    """A Sigstore bundle over every file of a release, by the identity of who runs this.
+    The identity is asked for with the first; all that follow have its certificate, so that nobody
+    logs in twice.
 
     Args:
-        manifest: what the release holds.
-        digest: its name, `sha256:…`.
         trust: a client trust configuration, for a Sigstore of one's own; the public one if None.
-
-    Raises:
-        MissingError: no identity, no network, or no `model-signing`.
-        WorkFailedError: Sigstore refused.
-        InputError: `trust` cannot be used.
     """
-    config = _library("signing").Config()
-    known = _Known(manifest.target, payloads.resources(manifest, digest))
-    token = os.environ.get(TOKEN, "")
-    with _translated("sign the release", token), tempfile.TemporaryDirectory() as folder:
-        if not token and not sys.stdin.isatty():
-            _ambient()
-        config.use_sigstore_signer(
-            use_ambient_credentials=True, identity_token=token or None, trust_config=_file(trust)
-        )
-        config.set_hashing_config(known)
-        bundle = Path(folder) / "bundle.json"
-        config.sign(Path(manifest.target), bundle)
-        return bundle.read_bytes()
+
+    def __init__(self, trust: Path | None = None) -> None:
+        self._trust = trust
+        self._token = os.environ.get(TOKEN, "")
+
+    def __call__(self, statement: bytes) -> bytes:
+        """A bundle over a statement.
+
+        Raises:
+            MissingError: no identity, no network, or no package `sigstore`.
+            WorkFailedError: Sigstore refused.
+            InputError: the trust configuration cannot be used.
+        """
+        dsse = _library("dsse")
+        with _translated("sign the release", self._token):
+            bundle: str = self._certified.sign_dsse(dsse.Statement(statement)).to_json()
+        return bundle.encode()
+
+    @cached_property
+    def _certified(self) -> Any:
+        sigstore = _library("sign")
+        config = _configuration(self._trust)
+        context = sigstore.SigningContext.from_trust_config(config)
+        return sigstore.Signer(_identity(config, self._token), context)
 
 
-def verify(
-    bundle: bytes, manifest_bytes: bytes, identity: str, issuer: str, trust: Path | None = None
-) -> None:
-    """Checks that an identity signed exactly the files that a manifest names, and itself.
+def opened(
+    bundle: bytes, identity: str, issuer: str, where: str, trust: Path | None = None
+) -> bytes:
+    """The statement that a bundle is over, checked to be an identity's.
 
     Args:
         bundle: the signature.
-        manifest_bytes: the manifest as it was found.
         identity: who must have signed: a mail address, or the address of a CI workflow.
         issuer: who must vouch for that: `https://token.actions.githubusercontent.com`.
-        trust: as for `sign`.
+        where: for messages.
+        trust: as for `Signer`.
 
     Raises:
-        WorkFailedError: somebody else did, or something else was signed.
-        MissingError: no network to learn whom to trust, or no `model-signing`.
+        WorkFailedError: somebody else did, or it is no bundle.
+        MissingError: no network to learn whom to trust, or no package `sigstore`.
         InputError: `trust` cannot be used.
     """
-    config = _library("verifying").Config()
-    digest = "sha256:" + hashlib.sha256(manifest_bytes).hexdigest()
-    where = f"signature of {digest[:19]}"
-    said = envelopes.payload(bundle, where)
-    manifest = manifests.decode(manifest_bytes, where)
-    files = payloads.resources(manifest, digest)
-    known = _Known(manifest.target, files)
-    with _translated(f"verify {identity}'s signature"), tempfile.TemporaryDirectory() as folder:
-        config.use_sigstore_verifier(
-            identity=identity, oidc_issuer=issuer, trust_config=_file(trust)
-        )
-        config.set_hashing_config(known)
-        file = Path(folder) / "bundle.json"
-        file.write_bytes(bundle)
-        try:
-            config.verify(Path(manifest.target), file)
-        except ValueError as e:
-            if str(e).startswith(MISMATCH):  # the signature holds: say in which files they differ
-                _compare(said, files, digest, where)
-            raise
-        _compare(said, files, digest, where)
+    sigstore, models = _library("verify"), _library("models")
+    envelopes.payload(bundle, where)
+    with _translated(f"verify {identity}'s signature"):
+        verifier = sigstore.Verifier(trusted_root=_configuration(trust).trusted_root)
+        who = sigstore.policy.Identity(identity=identity, issuer=issuer)
+        content: bytes
+        _, content = verifier.verify_dsse(models.Bundle.from_json(bundle), who)
+    return content
 
 
-def _compare(said: bytes, files: payloads.Resources, digest: str, where: str) -> None:
-    signed = payloads.decode(said, where)
-    payloads.same_release(signed, digest, where)
-    payloads.compare(signed, files, where)
+def _identity(config: Any, token: str) -> Any:
+    """Who signs.
 
-
-def _ambient() -> None:
-    """Makes sure that the CI system offers an identity: else the library opens a browser."""
-    from sigstore.oidc import detect_credential
-
-    if not detect_credential():
+    Raises:
+        MissingError: nobody can be asked.
+    """
+    oidc = _library("oidc")
+    found = token or oidc.detect_credential()
+    if found:
+        return oidc.IdentityToken(found)
+    if not sys.stdin.isatty():  # else a browser opens
         raise MissingError(
             "signing without a key needs an identity, and none is offered here",
             expected=f"a CI system that offers one, a token in {TOKEN}, or a terminal",
             fix="on GitHub give the job `permissions: id-token: write`; or sign with --sign-key",
         )
+    return oidc.Issuer(config.signing_config.get_oidc_url()).identity_token()
+
+
+def _configuration(trust: Path | None) -> Any:
+    """Whom to ask, and whom to believe.
+
+    Raises:
+        InputError: the file is none.
+    """
+    kind = _library("models").ClientTrustConfig
+    if trust is None:
+        return kind.production()
+    expected = "a file: Sigstore's ClientTrustConfig as JSON"
+    try:
+        content = trust.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        raise InputError(
+            "the trust configuration cannot be read", where=str(trust), found=e, expected=expected
+        ) from e
+    try:
+        return kind.from_json(content)
+    except Exception as e:
+        if not _sigstore_s(e):
+            raise
+        raise InputError(
+            "that is no trust configuration",
+            where=str(trust),
+            found=f"{type(e).__name__}: {e}"[:500],
+            expected=expected,
+        ) from e
 
 
 def _library(part: str) -> Any:
     try:
-        return importlib.import_module(f"model_signing.{part}")
+        return importlib.import_module(f"sigstore.{part}")
     except ImportError as e:
         raise MissingError(
-            "Sigstore identities need the package model-signing",
+            "Sigstore identities need the package sigstore",
             found=str(e),
             fix="pip install 'triton-builder[sign]'; a key needs no such package",
         ) from e
-
-
-def _file(trust: Path | None) -> Path | None:
-    if trust and not trust.is_file():
-        raise InputError(
-            "there is no such trust configuration",
-            where=str(trust),
-            expected="a file: Sigstore's ClientTrustConfig as JSON",
-        )
-    return trust
 
 
 @contextmanager

@@ -63,6 +63,33 @@ def encode(name: str, files: Resources) -> bytes:
     return statement.encode(PREDICATE, [statement.descriptor(name, _root(files))], predicate)
 
 
+def statement_of(manifest: Manifest, digest: str) -> bytes:
+    """The statement to sign for a release.
+
+    Args:
+        manifest: what the release holds.
+        digest: its name, `sha256:…`: that of its manifest's bytes.
+    """
+    return encode(manifest.target, resources(manifest, digest))
+
+
+def check(signed: bytes, manifest_bytes: bytes, where: str) -> None:
+    """Checks that a statement whose signature holds is that of exactly this release.
+
+    Args:
+        signed: the statement.
+        manifest_bytes: the manifest as it was found.
+        where: for messages.
+
+    Raises:
+        WorkFailedError: it is another's; says in which files they differ.
+    """
+    found = decode(signed, where)
+    digest = "sha256:" + hashlib.sha256(manifest_bytes).hexdigest()
+    same_release(found, digest, where)
+    compare(found, resources(manifests.decode(manifest_bytes, where), digest), where)
+
+
 def decode(content: bytes, where: str) -> Resources:
     """The files of a statement whose signature holds.
 

@@ -6,9 +6,11 @@ one statement of a kind, whoever makes it and whenever.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
+from builder.errors import WorkFailedError
 from builder.repository import manifest as manifests
 
 if TYPE_CHECKING:
@@ -31,6 +33,21 @@ def encode(kind: str, subject: list[dict[str, Any]], predicate: Mapping[str, Any
 def encoded(value: Mapping[str, Any]) -> bytes:
     """JSON in one form: sorted keys, so that no order of making shows."""
     return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+
+
+def same(signed: bytes, statement: bytes, where: str) -> None:
+    """Checks that what was signed is a statement, byte by byte.
+
+    Raises:
+        WorkFailedError: it is another one.
+    """
+    if signed != statement:
+        raise WorkFailedError(
+            "the signature is over another statement",
+            where=where,
+            found=f"sha256:{hashlib.sha256(signed).hexdigest()}",
+            expected=f"sha256:{hashlib.sha256(statement).hexdigest()}",
+        )
 
 
 def subjects(files: Iterable[tuple[str, tuple[str, int]]], digest: str) -> list[dict[str, Any]]:

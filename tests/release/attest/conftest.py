@@ -3,9 +3,8 @@
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from builder.release.attest import signing
 from tests.release.attest.keys import Keys
-from tests.release.attest.releases import release
+from tests.release.attest.releases import release, signed
 
 
 @pytest.fixture
@@ -30,4 +29,4 @@ def manifest(tree):
 
 @pytest.fixture
 def bundle(manifest, keys):
-    return signing.sign(manifest, manifest.digest, keys.private)
+    return signed(manifest, keys.private)

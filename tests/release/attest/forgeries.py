@@ -6,11 +6,12 @@ import pytest
 
 from builder.errors import WorkFailedError
 from builder.release.attest import envelope, signing
+from tests.release.attest.releases import verify
 
 
 def refused(bundle, manifest, keys, words):
     with pytest.raises(WorkFailedError, match=words):
-        signing.verify(bundle, manifest.encode(), keys.public)
+        verify(bundle, manifest.encode(), keys.public)
 
 
 def edited(bundle, edit):
@@ -23,4 +24,4 @@ def signed_anew(bundle, keys, edit):
     """The bundle with another statement, which the same key has signed."""
     statement = json.loads(envelope.decode(bundle, "").payload)
     edit(statement)
-    return signing.sign_statement(json.dumps(statement).encode(), keys.private)
+    return signing.signer(keys.private)(json.dumps(statement).encode())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+from builder.release.attest import payload, signing
 from builder.repository import manifest as manifests
 from builder.repository.manifest import Manifest, ModelEntry, VersionEntry
 
@@ -88,3 +89,13 @@ def _entry(
     }
     members = ["encoder", "tokenizer"] if name == "text" else []
     return ModelEntry(hashlib.sha256(name.encode()).hexdigest(), outputs(""), versions, members)
+
+
+def signed(manifest, key):
+    """A signature over a release by a key in a file."""
+    return signing.signer(key)(payload.statement_of(manifest, manifest.digest))
+
+
+def verify(bundle, content, key):
+    """Holds a signature against a manifest's bytes."""
+    payload.check(signing.opened(bundle, key, "signature"), content, "signature")

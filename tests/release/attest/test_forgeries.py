@@ -6,17 +6,17 @@ import json
 import pytest
 
 from builder.errors import WorkFailedError
-from builder.release.attest import payload, signing
+from builder.release.attest import payload
 from tests.release.attest.forgeries import edited, refused, signed_anew
-from tests.release.attest.releases import ENCODER, MODELS, release
+from tests.release.attest.releases import ENCODER, MODELS, release, signed, verify
 
 
 def test_another_key_is_refused_by_its_hint_and_without_it(manifest, keys, others, bundle):
     refused(bundle, manifest, others, "signed with another key")
     bare = edited(bundle, lambda b: b["verificationMaterial"]["publicKey"].clear())
-    signing.verify(bare, manifest.encode(), keys.public)  # as old signers write it
+    verify(bare, manifest.encode(), keys.public)  # as old signers write it
     refused(bare, manifest, others, "does not hold")
-    hint = json.loads(signing.sign(manifest, manifest.digest, others.private))
+    hint = json.loads(signed(manifest, others.private))
     hint = hint["verificationMaterial"]["publicKey"]["hint"]
     forged = edited(bundle, lambda b: b["verificationMaterial"].update(publicKey={"hint": hint}))
     refused(forged, manifest, others, "does not hold")
@@ -52,9 +52,9 @@ def test_another_release_s_signature_is_refused(tmp_path, manifest, keys, bundle
 def test_a_manifest_of_other_bytes_is_refused(manifest, keys, bundle):
     same = json.dumps(json.loads(manifest.encode())).encode()
     with pytest.raises(WorkFailedError, match="something else"):
-        signing.verify(bundle, same, keys.public)
+        verify(bundle, same, keys.public)
     with pytest.raises(WorkFailedError, match="something else"):
-        signing.verify(bundle, b"\xff\xfe", keys.public)
+        verify(bundle, b"\xff\xfe", keys.public)
 
 
 def _added(statement):

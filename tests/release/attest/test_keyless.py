@@ -5,11 +5,15 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from builder.errors import InputError, MissingError, WorkFailedError
-from builder.release.attest import keyless, signing
+from builder.release.attest import keyless, payload, signing
+from builder.release.attest.attestations import attestations
+from builder.release.store import Release
+from builder.release.trust import Trust
 from tests.release.attest.releases import ENCODER, MODELS, release
 from tests.release.attest.sigstore import IDENTITY, running
 
@@ -25,7 +29,7 @@ def sigstore(tmp_path):
 @pytest.fixture
 def bundle(manifest, sigstore, monkeypatch):
     monkeypatch.setenv("SIGSTORE_ID_TOKEN", sigstore.token())
-    return keyless.sign(manifest, manifest.digest, sigstore.trust)
+    return signed(manifest, sigstore.trust)
 
 
 @pytest.fixture
@@ -34,13 +38,43 @@ def nobody(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
+def signed(manifest, trust=None):
+    return keyless.Signer(trust)(payload.statement_of(manifest, manifest.digest))
+
+
 def verify(bundle, manifest, sigstore, identity=IDENTITY, issuer=None):
-    keyless.verify(bundle, manifest.encode(), identity, issuer or sigstore.issuer, sigstore.trust)
+    who = (identity, issuer or sigstore.issuer)
+    said = keyless.opened(bundle, *who, "signature", sigstore.trust)
+    payload.check(said, manifest.encode(), "signature")
 
 
 def test_an_identity_signs_and_is_recognised(bundle, manifest, sigstore):
     verify(bundle, manifest, sigstore)
     assert len(sigstore.entries) == 1  # it stands in the log, for all to see
+
+
+def test_what_an_identity_says_of_a_release_is_held_to_its_word(manifest, sigstore, monkeypatch):
+    monkeypatch.setenv("SIGSTORE_ID_TOKEN", sigstore.token())
+    said = attestations(manifest, manifest.digest, keyless.Signer(sigstore.trust))
+    release = Release(manifest.digest, manifest, manifest.encode())
+    trust = Trust(identity=IDENTITY, issuer=sigstore.issuer, config=sigstore.trust)
+    trust.check(release, said["sig"])
+    assert trust.check_provenance(release, said)
+    one, other = (
+        json.loads(said[kind])["verificationMaterial"] for kind in ("sig", "provenance.sig")
+    )
+    assert one["certificate"] == other["certificate"]  # nobody logged in twice
+    with pytest.raises(WorkFailedError, match="another statement"):
+        trust.check_provenance(release, {**said, "provenance": said["provenance"] + b" "})
+    with pytest.raises(WorkFailedError, match="something else than which files"):
+        trust.check(release, said["provenance.sig"])
+    with pytest.raises(WorkFailedError, match="do not match mallory"):
+        replace(trust, identity="mallory@example.org").check_provenance(release, said)
+
+
+def test_a_trust_configuration_goes_with_an_identity(sigstore):
+    with pytest.raises(InputError, match="is for identities"):
+        Trust(config=sigstore.trust)
 
 
 def test_the_official_program_accepts_it(tmp_path, bundle, tree, sigstore):
@@ -114,13 +148,13 @@ def test_a_key_does_not_verify_it(bundle, manifest, tmp_path):
         subprocess.run(public, input=made, capture_output=True, check=True).stdout
     )
     with pytest.raises(WorkFailedError, match="with a certificate, not with a key"):
-        signing.verify(bundle, manifest.encode(), tmp_path / "release.pub")
+        signing.opened(bundle, tmp_path / "release.pub", "signature")
 
 
 def test_nobody_can_sign_without_an_identity(nobody, manifest, sigstore, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO())
     with pytest.raises(MissingError, match="id-token: write"):
-        keyless.sign(manifest, manifest.digest, sigstore.trust)
+        signed(manifest, sigstore.trust)
     assert sigstore.entries == []
 
 
@@ -128,7 +162,7 @@ def test_a_token_that_is_too_old_is_not_repeated(manifest, sigstore, monkeypatch
     token = sigstore.token(age=3600)
     monkeypatch.setenv("SIGSTORE_ID_TOKEN", token)
     with pytest.raises(MissingError, match="the identity is of no use") as refused:
-        keyless.sign(manifest, manifest.digest, sigstore.trust)
+        signed(manifest, sigstore.trust)
     assert token not in str(refused.value)
 
 
@@ -136,7 +170,7 @@ def test_a_sigstore_that_is_not_there_is_missing(manifest, tmp_path, monkeypatch
     with running(tmp_path) as gone:
         monkeypatch.setenv("SIGSTORE_ID_TOKEN", gone.token())
     with pytest.raises(MissingError, match="cannot be reached"):
-        keyless.sign(manifest, manifest.digest, gone.trust)
+        signed(manifest, gone.trust)
 
 
 @pytest.mark.parametrize("error", [KeyError("x"), MemoryError(), OSError(errno.ENOSPC, "full")])
@@ -148,7 +182,7 @@ def test_what_is_not_sigstore_s_word_is_not_told_as_such(
 
     monkeypatch.setattr("sigstore.sign.Signer.sign_dsse", broken)
     with pytest.raises(type(error)) as signing_it:
-        keyless.sign(manifest, manifest.digest, sigstore.trust)
+        signed(manifest, sigstore.trust)
     monkeypatch.setattr("sigstore.verify.Verifier.verify_dsse", broken)
     with pytest.raises(type(error)) as verifying_it:
         verify(bundle, manifest, sigstore)
@@ -165,16 +199,24 @@ def test_a_machine_that_ails_is_no_sigstore_out_of_reach(manifest, monkeypatch, 
     monkeypatch.setattr("tuf.ngclient.Updater.refresh", broken)
     monkeypatch.setenv("SIGSTORE_ID_TOKEN", "x")
     with pytest.raises(type(error)):
-        keyless.sign(manifest, manifest.digest)
+        signed(manifest)
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"mediaType": "x"}', "\xff"])
+def test_a_trust_configuration_that_is_none_is_named(manifest, tmp_path, monkeypatch, content):
+    monkeypatch.setenv("SIGSTORE_ID_TOKEN", "x")
+    (tmp_path / "trust.json").write_text(content, encoding="latin-1")
+    with pytest.raises(InputError, match=r"trust\.json"):
+        signed(manifest, tmp_path / "trust.json")
 
 
 def test_a_trust_configuration_that_is_not_there_is_named(manifest, tmp_path, monkeypatch):
     monkeypatch.setenv("SIGSTORE_ID_TOKEN", "x")
     with pytest.raises(InputError, match=r"absent\.json"):
-        keyless.sign(manifest, manifest.digest, tmp_path / "absent.json")
+        signed(manifest, tmp_path / "absent.json")
 
 
 def test_without_the_package_it_says_what_to_install(manifest, monkeypatch):
-    monkeypatch.setitem(sys.modules, "model_signing.signing", None)
+    monkeypatch.setitem(sys.modules, "sigstore.dsse", None)
     with pytest.raises(MissingError, match=r"triton-builder\[sign\]"):
-        keyless.sign(manifest, manifest.digest)
+        signed(manifest)

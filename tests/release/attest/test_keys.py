@@ -7,36 +7,36 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from builder.errors import InputError, MissingError, WorkFailedError
-from builder.release.attest import signing
 from tests.release.attest.keys import private_pem, public_pem
+from tests.release.attest.releases import signed, verify
 
 
 def test_a_key_signs_the_same_way_each_time(manifest, keys, bundle):
-    assert signing.sign(manifest, manifest.digest, keys.private) == bundle
+    assert signed(manifest, keys.private) == bundle
 
 
 def test_a_certificate_serves_as_its_key(manifest, keys, others, bundle):
-    signing.verify(bundle, manifest.encode(), keys.certificate)
+    verify(bundle, manifest.encode(), keys.certificate)
     with pytest.raises(WorkFailedError, match="another key"):
-        signing.verify(bundle, manifest.encode(), others.certificate)
+        verify(bundle, manifest.encode(), others.certificate)
 
 
 def test_an_encrypted_key_opens_with_its_password(manifest, keys, bundle, monkeypatch):
     keys.private.write_bytes(private_pem(keys.key, b"correct horse"))
     monkeypatch.delenv("TRITON_BUILDER_KEY_PASSWORD", raising=False)
     with pytest.raises(MissingError, match="TRITON_BUILDER_KEY_PASSWORD"):
-        signing.sign(manifest, manifest.digest, keys.private)
+        signed(manifest, keys.private)
     monkeypatch.setenv("TRITON_BUILDER_KEY_PASSWORD", "battery staple")
     with pytest.raises(InputError) as refused:
-        signing.sign(manifest, manifest.digest, keys.private)
+        signed(manifest, keys.private)
     assert "battery" not in str(refused.value)
     monkeypatch.setenv("TRITON_BUILDER_KEY_PASSWORD", "correct horse")
-    assert signing.sign(manifest, manifest.digest, keys.private) == bundle
+    assert signed(manifest, keys.private) == bundle
 
 
 def test_a_password_that_is_not_needed_does_no_harm(manifest, keys, bundle, monkeypatch):
     monkeypatch.setenv("TRITON_BUILDER_KEY_PASSWORD", "correct horse")
-    assert signing.sign(manifest, manifest.digest, keys.private) == bundle
+    assert signed(manifest, keys.private) == bundle
 
 
 @pytest.mark.parametrize(
@@ -52,23 +52,23 @@ def test_keys_of_other_kinds_are_refused(manifest, keys, bundle, key, found):
     keys.private.write_bytes(private_pem(key))
     keys.public.write_bytes(public_pem(key))
     with pytest.raises(InputError, match=found):
-        signing.sign(manifest, manifest.digest, keys.private)
+        signed(manifest, keys.private)
     with pytest.raises(InputError, match=found):
-        signing.verify(bundle, manifest.encode(), keys.public)
+        verify(bundle, manifest.encode(), keys.public)
 
 
 def test_the_wrong_kind_of_file_is_said_to_be_one(manifest, keys, bundle, tmp_path):
     with pytest.raises(InputError, match="a public key"):
-        signing.sign(manifest, manifest.digest, keys.public)
+        signed(manifest, keys.public)
     with pytest.raises(InputError, match="a private key") as refused:
-        signing.verify(bundle, manifest.encode(), keys.private)
+        verify(bundle, manifest.encode(), keys.private)
     assert private_pem(keys.key).decode().splitlines()[1] not in str(refused.value)
     for content in (b"", b"\0\xff" * 100, b"-----BEGIN PUBLIC KEY-----\nAAAA\n"):
         keys.public.write_bytes(content)
         with pytest.raises(InputError, match=str(keys.public)):
-            signing.verify(bundle, manifest.encode(), keys.public)
+            verify(bundle, manifest.encode(), keys.public)
     with pytest.raises(InputError, match="No such file"):
-        signing.verify(bundle, manifest.encode(), tmp_path / "absent.pub")
+        verify(bundle, manifest.encode(), tmp_path / "absent.pub")
 
 
 def test_verifying_needs_cryptography_and_no_more(tree, manifest, keys, bundle, tmp_path):
@@ -76,13 +76,11 @@ def test_verifying_needs_cryptography_and_no_more(tree, manifest, keys, bundle, 
     script = f"""
 import sys
 from pathlib import Path
-from builder.release.attest import signing
+from builder.release.attest import payload, signing
 assert "cryptography" not in sys.modules
-signing.verify(
-    Path({str(tmp_path / "release.sig")!r}).read_bytes(),
-    Path({str(tree / "manifest.json")!r}).read_bytes(),
-    Path({str(keys.public)!r}),
-)
+bundle = Path({str(tmp_path / "release.sig")!r}).read_bytes()
+signed = signing.opened(bundle, Path({str(keys.public)!r}), "")
+payload.check(signed, Path({str(tree / "manifest.json")!r}).read_bytes(), "")
 print(*sys.modules)
 """
     done = subprocess.run(
@@ -95,4 +93,4 @@ print(*sys.modules)
 def test_without_cryptography_it_says_what_to_install(manifest, keys, bundle, monkeypatch):
     monkeypatch.setitem(sys.modules, "cryptography", None)
     with pytest.raises(MissingError, match="pip install"):
-        signing.verify(bundle, manifest.encode(), keys.public)
+        verify(bundle, manifest.encode(), keys.public)

@@ -13,6 +13,8 @@ from builder.release.attest.provenance import provenance
 from tests.release.attest.forgeries import refused
 from tests.release.attest.keys import Keys
 from tests.release.attest.official import official, official_sign, official_verify
+from tests.release.attest.releases import signed as sign
+from tests.release.attest.releases import verify
 
 CURVES = [ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()]
 
@@ -22,7 +24,7 @@ CURVES = [ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()]
 def test_the_official_program_accepts_ours(tmp_path, tree, manifest, curve):
     keys = Keys(tmp_path / "keys", ec.generate_private_key(curve))
     file = tmp_path / "release.sig"
-    file.write_bytes(signing.sign(manifest, manifest.digest, keys.private))
+    file.write_bytes(sign(manifest, keys.private))
     done = official_verify(tree, file, keys.public)
     assert (done.returncode, done.stdout) == (0, "Verification succeeded\n"), done.stderr
     (tree / "encoder" / "1000000" / "model.onnx").write_bytes(b"other weights")
@@ -34,7 +36,7 @@ def test_the_official_program_accepts_ours(tmp_path, tree, manifest, curve):
 def test_ours_accepts_the_official_program_s(tmp_path, tree, manifest, curve):
     keys = Keys(tmp_path / "keys", ec.generate_private_key(curve))
     signed = official_sign(tree, tmp_path / "release.sig", keys)
-    signing.verify(signed, manifest.encode(), keys.public)
+    verify(signed, manifest.encode(), keys.public)
 
 
 def test_both_sign_the_same_statement(tmp_path, tree, manifest, keys, bundle):
@@ -49,7 +51,7 @@ def test_what_the_official_program_left_out_is_missed(tmp_path, tree, manifest, 
     left = tree / "encoder" / "1000000"
     signed = official_sign(tree, tmp_path / "release.sig", keys, "--ignore-paths", left)
     with pytest.raises(WorkFailedError, match=r"not signed: encoder/1000000/model.onnx"):
-        signing.verify(signed, manifest.encode(), keys.public)
+        verify(signed, manifest.encode(), keys.public)
 
 
 def test_a_certificate_s_bundle_is_refused_where_a_key_is_expected(tmp_path, tree, manifest, keys):
@@ -65,7 +67,7 @@ def test_a_certificate_s_bundle_is_refused_where_a_key_is_expected(tmp_path, tre
 
 def test_other_implementations_of_dsse_accept_signed_statements(manifest, keys):
     said = provenance(manifest, manifest.digest)
-    bundle = json.loads(signing.sign_statement(said, keys.private))
+    bundle = json.loads(signing.signer(keys.private)(said))
     key = SSlibKey.from_crypto(keys.key.public_key())
     key.keyid = ""  # bundles name keys elsewhere
     signed = dsse.Envelope.from_dict(bundle["dsseEnvelope"])

@@ -40,7 +40,7 @@ def test_statements_of_other_shapes_are_refused(manifest, keys, bundle, edit, wo
 
 def test_a_statement_of_another_kind_is_no_signature_of_the_release(manifest, keys):
     said = provenance(manifest, manifest.digest)
-    refused(signing.sign_statement(said, keys.private), manifest, keys, "slsa.dev/provenance")
+    refused(signing.signer(keys.private)(said), manifest, keys, "slsa.dev/provenance")
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from builder.release.attest import signing
 from builder.release.oci.push import Options, push
-from tests.release.attest.releases import release
+from tests.release.attest.releases import release, signed
 
 pytest_plugins = ["tests.containers.fixture", "tests.release.oci.fixture"]
 pytestmark = pytest.mark.slow
@@ -75,7 +74,7 @@ def test_the_release_s_signature_holds_for_the_mounted_image(
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
         )
     )
-    (tmp_path / "sig").write_bytes(signing.sign(manifest, manifest.digest, tmp_path / "key"))
+    (tmp_path / "sig").write_bytes(signed(manifest, tmp_path / "key"))
     push(repository, manifest.encode(), f"{tmp_path / 'layout'}:v1", Options())
     folder = mounted(f"oci:{tmp_path / 'layout'}:v1")
     done = subprocess.run(
