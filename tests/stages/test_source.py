@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import subprocess
 import sys
 import textwrap
@@ -232,3 +233,13 @@ def test_an_error_that_cannot_say_what_it_is_is_blamed_as_any_other(tmp_path):
         source.function(f"{FOLDER}/source.py:load", tmp_path)
     assert caught.value.where == "models/x/source.py:3"
     assert caught.value.found == "Mute"
+
+
+def test_a_source_that_wants_processes_of_its_own_is_told_why_it_gets_none(tmp_path, monkeypatch):
+    own = multiprocessing.current_process()._config
+    monkeypatch.setitem(own, "daemon", "yes")  # as those of workers are
+    write(tmp_path, "import multiprocessing\n\nmultiprocessing.Pool(2)\n")
+    with pytest.raises(InputError, match="raised AssertionError") as caught:
+        source.function(f"{FOLDER}/source.py:load", tmp_path)
+    assert caught.value.where == "models/x/source.py:3"
+    assert "num_workers=0" in caught.value.fix

@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     import types
     from collections.abc import Iterator
 
+CHILDREN = "daemonic processes are not allowed to have children"
+"""What multiprocessing says to a worker, which it lets have none."""
+
+SINGLE = (
+    "do it in this process: no Pool, num_workers=0, num_proc=1; what processes of its own read "
+    "would not be found out"
+)
+
 _helpers: dict[Path, dict[str, types.ModuleType]] = {}
 """What sources imported at their top, by the file of the source. Two sources share nothing: what
 one has imported would not be opened for the other."""
@@ -102,11 +110,13 @@ def blaming(place: Place, doing: str, *, keep: bool = False) -> Iterator[None]:
         except ModuleNotFoundError as error:
             raise _no_module(error, place, doing) from error
         except BaseException as error:  # a source may raise anything, SystemExit among it
+            found = _first(error)
+            alone = "run the source on its own to see it, and mend it"
             raise InputError(
                 f"the source raised {type(error).__name__} while {doing}",
                 where=_line(error, place),
-                found=_first(error),
-                fix="run the source on its own to see it, and mend it",
+                found=found,
+                fix=SINGLE if CHILDREN in found else alone,
                 detail=users_part(error, folder),
             ) from error
 
