@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Two test processes at once, whole files to each; TESTS= runs them one after another.
-TESTS ?= -n 2 --dist loadfile
+# Two test processes at once, whole files to each, in the order of tests/conftest.py; TESTS= runs
+# them one after another.
+TESTS ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: build-repo test test-fast test-campaign bench lint serve clean
 
