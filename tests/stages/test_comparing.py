@@ -65,7 +65,11 @@ def shuffled(value):
     return np.random.default_rng(1).permutation(value.ravel()).reshape(value.shape)
 
 
-@pytest.mark.parametrize("place", range(WIDE))
+SOME = [pytest.param(n, marks=[pytest.mark.slow] if n % 3 else []) for n in range(WIDE)]
+"""Places in the chain, of which one in three is asked among the quick tests."""
+
+
+@pytest.mark.parametrize("place", SOME)
 @pytest.mark.parametrize("change", [shuffled, np.negative, lambda w: w * np.float32(1.1)])
 def test_the_layer_whose_weights_are_disturbed_is_named(tmp_path, place, change):
     made = broken(chain(), f"w{place}", change)
