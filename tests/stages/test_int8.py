@@ -138,8 +138,8 @@ def test_lstms_are_quantised(tmp_path, spelling):
 
 
 @pytest.mark.export
-def test_minilm_keeps_every_sentence_in_a_quarter_of_the_bytes(tmp_path, monkeypatch):
-    job, sentences = minilm(tmp_path, monkeypatch)
+def test_minilm_keeps_every_sentence_in_a_quarter_of_the_bytes(tmp_path, minilm_graph):
+    job, sentences = minilm(tmp_path, minilm_graph)
     facts = int8.run(job)
     assert facts["size"] <= 0.27 * facts["size_fp32"]
     found = cosines(job, sentences)

@@ -133,8 +133,8 @@ def test_the_last_bits_of_a_calibration_do_not_reach_a_scale():
 
 @pytest.mark.export
 @pytest.mark.slow
-def test_minilm_keeps_sentences_that_it_was_not_calibrated_on(tmp_path, monkeypatch):
-    job, sentences = minilm(tmp_path, monkeypatch)
+def test_minilm_keeps_sentences_that_it_was_not_calibrated_on(tmp_path, minilm_graph):
+    job, sentences = minilm(tmp_path, minilm_graph)
     facts = qdq.run(job)
     assert facts["size"] <= 0.45 * facts["size_fp32"]
     found = cosines(job, sentences)
