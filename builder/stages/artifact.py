@@ -30,10 +30,34 @@ PROTOBUF_LIMIT = 1_900_000_000
 
 
 def read(folder: Path) -> onnx.ModelProto:
-    """The model of a folder, its external weights included."""
+    """The model of a folder, its external weights included.
+
+    They are read here: onnx refuses files that are hard links, as all are that the store gives.
+    """
     import onnx
 
-    return onnx.load(folder / FILE)
+    model = onnx.load(folder / FILE, load_external_data=False)
+    nodes = [*model.graph.node, *(node for one in model.functions for node in one.node)]
+    for tensor in (*model.graph.initializer, *_tensors(nodes)):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            place = {entry.key: entry.value for entry in tensor.external_data}
+            with (folder / place["location"]).open("rb") as file:
+                file.seek(int(place.get("offset", 0)))
+                tensor.raw_data = file.read(int(place.get("length", -1)))
+            tensor.ClearField("external_data")
+            tensor.data_location = onnx.TensorProto.DEFAULT
+    return model
+
+
+def _tensors(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
+    """Those in attributes, at any depth."""
+    for attribute in (attribute for node in nodes for attribute in node.attribute):
+        if attribute.HasField("t"):
+            yield attribute.t
+        yield from attribute.tensors
+        for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+            yield from graph.initializer
+            yield from _tensors(graph.node)
 
 
 def write(model: onnx.ModelProto, folder: Path) -> int:
@@ -89,6 +113,7 @@ def session(
         copy = onnx.ModelProto()  # saving with external data empties the tensors it moves
         copy.CopyFrom(model)
         write(copy, Path(folder))
+        del copy  # gigabytes
         return start(str(Path(folder) / FILE))
 
 
