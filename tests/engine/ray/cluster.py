@@ -128,8 +128,11 @@ class Cluster:
         self._await_nodes(len(self.nodes))
         return node
 
-    def _await_nodes(self, count, seconds=60):
-        """Ray's own record of who has joined; asked outside of this process."""
+    def _await_nodes(self, count, seconds=180, patience=30):
+        """Ray's own record of who has joined; asked outside of this process.
+
+        Who asks before the head listens may wait for ever, so that asking is begun anew.
+        """
         script = (
             "import sys, time; from ray._raylet import GcsClient\n"
             "client = GcsClient(address=sys.argv[1])\n"
@@ -138,11 +141,11 @@ class Cluster:
         )
         end = time.monotonic() + seconds
         while True:
+            command = [sys.executable, "-c", script, self.address, str(count)]
             done = subprocess.run(
-                [sys.executable, "-c", script, self.address, str(count)],
+                ["timeout", str(patience), *command],
                 capture_output=True,
                 text=True,
-                timeout=seconds,
                 check=False,
                 env={**os.environ, **self.key},
             )
