@@ -45,7 +45,7 @@ def read(folder: Path) -> onnx.ModelProto:
                 file.seek(int(place.get("offset", 0)))
                 tensor.raw_data = file.read(int(place.get("length", -1)))
             tensor.ClearField("external_data")
-            tensor.data_location = onnx.TensorProto.DEFAULT
+            tensor.ClearField("data_location")
     return model
 
 
