@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import resource
 import shutil
 import tempfile
 from contextlib import contextmanager
@@ -16,6 +17,37 @@ from builder.errors import InputError, MissingError, WorkFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+OPEN = 1024
+"""Files that may be open at once where all goes well: what systems give by default."""
+
+
+def too_many_open(problem: str = "no more files may be open at once") -> MissingError:
+    """What to do about a limit of open files (EMFILE, ENFILE)."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    own = hard == resource.RLIM_INFINITY or hard >= OPEN
+    return MissingError(
+        problem,
+        found=f"ulimit -n: {soft}" if own else f"ulimit -n: {soft}, and {hard} at most",
+        expected=OPEN,
+        fix=(f"ulimit -n {OPEN}" if own else f"as root: prlimit --nofile={OPEN} --pid $$")
+        + f"; for a container: --ulimit nofile={OPEN}",
+    )
+
+
+@contextmanager
+def open_files() -> Iterator[None]:
+    """Says that no more files may be open.
+
+    Raises:
+        MissingError: so it is.
+    """
+    try:
+        yield
+    except OSError as e:
+        if e.errno not in (errno.EMFILE, errno.ENFILE):
+            raise
+        raise too_many_open() from e
 
 
 @contextmanager

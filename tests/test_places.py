@@ -137,6 +137,13 @@ class TestLive:
         assert done.returncode == 3
         assert "--shm-size" in done.stderr
 
+    def test_a_server_that_may_not_open_its_files_blames_no_model(self, shell):
+        done = shell("ulimit -n 64; $TB build")
+        assert done.returncode == 3, done.stderr
+        assert "tritonserver may not open as many files" in done.stderr
+        assert "ulimit -n: 64, and 64 at most" in done.stderr
+        assert "--ulimit nofile=1024" in done.stderr
+
     def test_what_the_python_backend_wants_of_tmp_is_told(
         self, installation, monkeypatch, tmp_path
     ):

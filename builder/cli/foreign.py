@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 from pathlib import Path
 
 from builder.errors import BuilderError, InputError, MissingError, WorkFailedError
+from builder.files import too_many_open
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -50,12 +50,7 @@ def _system(error: OSError) -> BuilderError | None:
             fix="put the project there, and have $TRITON_BUILDER_CACHE name a folder there",
         )
     if error.errno in FILES:
-        return MissingError(
-            "no more files may be open at once",
-            found=f"ulimit -n: {resource.getrlimit(resource.RLIMIT_NOFILE)[0]}",
-            expected="1024",
-            fix="ulimit -n 1024; for a container: --ulimit nofile=1024",
-        )
+        return too_many_open()
     if error.errno == errno.EAGAIN:
         return _no_process(error)
     return _nowhere(error) if error.errno == errno.ENOENT else None

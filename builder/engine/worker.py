@@ -18,7 +18,7 @@ from builder.engine.baseline import Baseline
 from builder.engine.executor import Damaged
 from builder.engine.variables import variables
 from builder.errors import BuilderError, WorkFailedError
-from builder.files import disk_full
+from builder.files import disk_full, open_files
 from builder.plan.action import Needs
 from builder.plan.evaluate import Record
 from builder.plan.reads import DISTRIBUTION, VARIABLE
@@ -210,13 +210,14 @@ def perform(order: Order, store: Store, lease: Path | None = None) -> Answer:
         lease: a lease of this process, for work in progress.
     """
     try:
-        with store.sole(order.key):
+        with open_files(), store.sole(order.key):
             done = store.find(order.key)
             if done:
                 return done
             with store.scratch(lease) as folder:
                 return _run(order, store, folder)
     except BuilderError as e:
+        e.where = e.where or order.action.id
         return e
     except DamagedError as e:
         return Damaged(e.digest)
@@ -244,7 +245,7 @@ def _run(order: Order, store: Store, folder: Path) -> Answer:
     _forget_peak()
     begun, start = out.stat().st_mtime_ns, perf_counter()
     try:
-        with _captured(log), disk_full(store.root):
+        with open_files(), _captured(log), disk_full(store.root):
             facts = dict(_done(order, job, store))
     except BuilderError as e:
         e.where = e.where or action.id

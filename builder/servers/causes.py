@@ -175,6 +175,14 @@ _KNOWN = (
         "GPU memory for the model beside all that is loaded",
         MEMORY,
     ),
+    _Known(
+        r"(?P<said>Too many open files)",
+        "the server may not open any more files",
+        "{said}",
+        "one for each instance and client, beside the server's own hundred",
+        "raise the limit where it starts: ulimit -n, LimitNOFILE= of a systemd unit, a container's "
+        "--ulimit nofile; or load less at once",
+    ),
 )
 
 

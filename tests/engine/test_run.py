@@ -6,7 +6,7 @@ import time
 import psutil
 import pytest
 
-from builder.errors import BuilderError, WorkFailedError
+from builder.errors import BuilderError, MissingError, WorkFailedError
 from builder.flow.build import Options, build
 from builder.flow.context import context
 from tests.projects import ECHO_SOURCE, echo
@@ -42,6 +42,14 @@ def test_a_worker_that_crashes_is_named_with_the_signal(built):
     with pytest.raises(WorkFailedError, match="worker process died") as caught:
         built("import ctypes\nctypes.string_at(0)\n" + ECHO_SOURCE)
     assert caught.value.found == "SIGSEGV"
+
+
+def test_a_worker_that_may_open_no_more_files_blames_no_model(built):
+    fewer = "import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (4, 4))\nreturn {"
+    with pytest.raises(MissingError, match="no more files may be open") as caught:
+        built(ECHO_SOURCE.replace("return {", fewer.replace("\n", "\n    ")))
+    assert caught.value.where == "reference echo"
+    assert caught.value.found == "ulimit -n: 4, and 4 at most"
 
 
 def test_what_a_failing_source_printed_is_shown(built, capfd):

@@ -17,6 +17,12 @@ ONNX = (
     ("said", "problem", "found", "expected"),
     [
         (
+            "failed to open text file for read /models/echo/config.pbtxt: Too many open files",
+            "the server may not open any more files",
+            "Too many open files",
+            "one for each instance and client",
+        ),
+        (
             (
                 "IRuntime::deserializeCudaEngine: Error Code 6: API Usage Error (The engine plan file "
                 "is generated on an incompatible device, expecting compute 8.6 got compute 8.0, please "

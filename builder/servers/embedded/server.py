@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import resource
 import secrets
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.errors import MissingError, WorkFailedError
+from builder.files import too_many_open
 from builder.servers import options
 from builder.servers import ports as port_numbers
 from builder.servers.endings import ending
@@ -36,6 +38,9 @@ ATTEMPTS = 5
 """How often ports are picked again when somebody else was quicker."""
 TMP, SHARED = "/tmp", "/dev/shm"  # noqa: S108
 SHARED_LEAST = 2 << 20
+FILES_LEAST = 128
+"""Files open at once. It holds 64 of them before it has a model, then one for each instance and
+client, and says of any that it cannot open that the model is at fault."""
 SETTLING = 2.0
 """Seconds that the supervisor may take to clear up and say how the server ended."""
 
@@ -97,6 +102,7 @@ class EmbeddedServer(StartedServer):
     def _start(self) -> None:
         """Starts it, on other ports where somebody else was quicker to take them."""
         _check_folders()
+        _check_files()
         if self.launch.ports:
             port_numbers.check(self.launch.ports)
         for attempt in range(1, ATTEMPTS + 1):
@@ -217,6 +223,13 @@ def _check_folders() -> None:
             expected="a MiB for each instance of a model, and some more",
             fix="mount -o remount,size=1g /dev/shm; for a container: --shm-size=1g",
         )
+
+
+def _check_files() -> None:
+    """Raises MissingError where the server cannot open what it takes; what it may, it is given."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if most != resource.RLIM_INFINITY and most < FILES_LEAST:
+        raise too_many_open("tritonserver may not open as many files as it takes")
 
 
 def _assemble(backends: Path, scratch: Path) -> Path:
