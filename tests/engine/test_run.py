@@ -46,10 +46,11 @@ def test_a_worker_that_crashes_is_named_with_the_signal(built):
 
 def test_a_worker_that_may_open_no_more_files_blames_no_model(built):
     fewer = "import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (4, 4))\nreturn {"
-    with pytest.raises(MissingError, match="no more files may be open") as caught:
+    with pytest.raises(BuilderError) as caught:
         built(ECHO_SOURCE.replace("return {", fewer.replace("\n", "\n    ")))
-    assert caught.value.where == "reference echo"
-    assert caught.value.found == "ulimit -n: 4, and 4 at most"
+    assert caught.value.exit_code == MissingError.exit_code
+    assert "reference echo: no more files may be open" in str(caught.value)
+    assert "ulimit -n: 4, and 4 at most" in str(caught.value)
 
 
 def test_what_a_failing_source_printed_is_shown(built, capfd):
