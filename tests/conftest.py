@@ -16,7 +16,7 @@ RELEASE = "24.10"
 
 LONGEST = (
     "live/test_served.py",
-    "flow/test_container.py",
+    "flow/container/test_build.py",
     "engine/ray/test_executor.py",
     "deploy/test_kube.py",
     "agent/test_sidecar_live.py",
