@@ -166,6 +166,8 @@ def _refused(  # noqa: PLR0913 - what the message says
     files: dict[str, str],
 ) -> WorkFailedError:
     before: dict[str, str] = claim.get("files") or {}
+    ensemble = OWN_CONFIG in files
+    spec = f"ensembles/{model}/ensemble.yaml" if ensemble else f"models/{model}/model.yaml"
     names = sorted(n for n in before.keys() | files.keys() if before.get(n) != files.get(n))
     return WorkFailedError(
         f"{model} {version} was published before, with other bytes",
@@ -174,6 +176,5 @@ def _refused(  # noqa: PLR0913 - what the message says
         if before
         else "a claim that says nothing",
         expected=f"the bytes of release {str(claim.get('release'))[:19]}" if before else None,
-        fix=f"give it a new version in models/{model}/model.yaml "
-        f"(ensembles/{model}/ensemble.yaml): a published version never changes",
+        fix=f"give it a new version in {spec}: a published version never changes",
     )

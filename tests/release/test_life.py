@@ -131,6 +131,7 @@ def test_an_ensemble_is_what_its_config_says(store, tmp_path):
     with pytest.raises(WorkFailedError, match="e 1 was published before, with other bytes") as e:
         published(store, ensemble(tmp_path / "two", "others"))
     assert e.value.found == "config.pbtxt differ"
+    assert "in ensembles/e/ensemble.yaml" in e.value.fix
     assert not published(store, ensemble(tmp_path / "again", "one")).new
 
 
