@@ -23,7 +23,6 @@ LONGEST = (
     "flow/test_gpu.py",
     "deploy/test_job_live.py",
     "servers/test_container.py",
-    "flow/test_build.py",
     "flow/test_compare.py",
     "flow/test_zoo_live.py",
     "stages/test_export.py",

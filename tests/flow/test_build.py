@@ -1,44 +1,15 @@
 """What a build promises: only what changed is done again, and nothing is ever half there."""
 
-import hashlib
-import json
-import os
-import signal
-import subprocess
-import time
-from pathlib import Path
-
 import pytest
 
 from builder.errors import BuilderError, InputError
 from builder.flow.build import Options, build
 from builder.flow.context import context
-from builder.flow.reporting import report
 from builder.repository import manifest as manifests
-from tests.projects import ECHO_MODEL, ECHO_SOURCE, echo, ensemble, model
+from tests.flow.repositories import repository, snapshot
+from tests.projects import ECHO_SOURCE, echo
 
 pytestmark = pytest.mark.slow
-
-OUTER = """
-name: outer
-version: "1.0"
-inputs: {X: {dtype: int32, shape: [batch, 2]}}
-outputs: {Y: {dtype: int32, shape: [batch, 2]}}
-steps:
-  - {model: inner, inputs: {x: X}, outputs: {y: Y}}
-"""
-
-
-def repository(project):
-    return project / "repository" / "cpu"
-
-
-def snapshot(folder):
-    return {
-        p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
-        for p in sorted(folder.rglob("*"))
-        if p.is_file()
-    }
 
 
 def test_the_manifest_names_every_file_with_its_digest(project, built):
@@ -109,109 +80,6 @@ def test_a_module_that_the_source_imports_is_found_out(project, built, command):
     out, _ = command("plan").communicate(timeout=60)
     assert "miss  reference echo  models/echo/helper.py changed" in out
     assert built().ran == ("reference echo",)
-
-
-def test_a_build_of_some_keeps_the_others(project, built):
-    echo(project, "one")
-    echo(project, "two")
-    everything = built().manifest
-    folder = echo(project, "two", ECHO_SOURCE.replace("[5, 6]", "[5, 7]"))
-    assert folder.exists()
-    outcome = built("two")
-    assert outcome.manifest.models.keys() == {"one", "two"}
-    assert outcome.manifest.models["one"] == everything.models["one"]
-    assert outcome.manifest.models["two"] != everything.models["two"]
-
-
-def test_an_ensemble_that_is_kept_is_not_proven_with_other_members(project, built):
-    folder = echo(project, "inner")
-    echo(project, "other")
-    ensemble(project, "outer", OUTER)
-    proven(repository(project), built().manifest)
-    (folder / "model.py").write_text(ECHO_MODEL + "\n# says the same\n")
-    echo(project, "other", ECHO_SOURCE.replace("[5, 6]", "[5, 7]"))
-    kept = built("other").manifest.models
-    assert kept["outer"].versions["1.0"].verdict["passed"]
-    kept = built("inner").manifest.models
-    assert kept["outer"].versions["1.0"].verdict == {"passed": False, "reason": "a member changed"}
-    assert built("inner").manifest.models == kept
-
-
-def proven(folder, manifest):
-    """Has a repository say that all of it is proven."""
-    said = json.loads(manifest.encode())
-    for entry in said["models"].values():
-        for version in entry["versions"].values():
-            version["verdict"] = {"passed": True, "server": "a server", "checks": []}
-    (folder / "manifest.json").write_text(json.dumps(said))
-
-
-def test_a_repository_is_called_the_same_whether_all_of_it_was_built_or_some(project, built):
-    model(project, "graph")
-    echo(project, "code")
-    everything = built().manifest
-    assert "onnx" in everything.toolchain
-    (repository(project) / "code" / "extra").write_text("somebody's")
-    outcome = built("code")
-    assert outcome.changed
-    assert outcome.manifest.digest == everything.digest
-
-
-def test_a_report_says_of_kept_models_what_they_are(project, built):
-    echo(project, "inner")
-    ensemble(project, "outer", OUTER)
-    outcome = built()
-    full = {m.name: m for m in report(context(project, None, ()), outcome).models}
-    echo(project, "other")
-    outcome = built("other")
-    part = {m.name: m for m in report(context(project, None, ("other",)), outcome).models}
-    for name in ("inner", "outer"):
-        assert part[name].format == full[name].format
-        assert part[name].members == full[name].members
-        assert [v.precision for v in part[name].versions] == [None]
-
-
-def test_a_kept_model_that_was_altered_is_put_right_from_the_store(project, built):
-    echo(project, "one")
-    folder = echo(project, "two")
-    built()
-    before = snapshot(repository(project) / "one")
-    altered = repository(project) / "one" / "1000000" / "model.py"
-    altered.unlink()
-    altered.write_text("garbage")
-    (folder / "source.py").write_text(ECHO_SOURCE.replace("[5, 6]", "[5, 7]"))
-    assert built("two").changed
-    assert snapshot(repository(project) / "one") == before
-
-
-def test_a_kept_model_that_was_altered_is_refused_where_the_store_has_it_no_more(
-    project, built, cache_folder
-):
-    echo(project, "one")
-    folder = echo(project, "two")
-    (project / "models/one/model.py").write_text("# another\n")
-    entry = built().manifest.models["one"].versions["1.0"]
-    digest = entry.files["model.py"][0]
-    (repository(project) / "one" / "1000000" / "model.py").unlink()
-    (cache_folder / "store" / "blobs" / digest[:2] / digest).unlink()
-    (folder / "source.py").write_text(ECHO_SOURCE.replace("[5, 6]", "[5, 7]"))
-    with pytest.raises(BuilderError, match="changed or removed") as caught:
-        built("two")
-    assert caught.value.where == "cpu/one/1000000/model.py"
-
-
-def test_an_interrupt_that_somebody_swallowed_still_stops_the_swap(project):
-    echo(project)
-    asked = Options(
-        jobs=1,
-        validate=False,
-        say=lambda _: None,
-        on_event=lambda _: None,
-        interrupted=lambda: True,
-    )
-    with pytest.raises(KeyboardInterrupt):
-        build(context(project, None), asked)
-    assert not repository(project).exists()
 
 
 def test_a_repository_that_is_a_link_is_swapped_where_it_leads(project, built, tmp_path):
@@ -357,106 +225,6 @@ def test_weights_with_a_wrong_digest(project, built):
         built()
     assert caught.value.where == "models/echo/w.bin"
     assert caught.value.expected == "0" * 64
-
-
-SLOW = "import time, pathlib\npathlib.Path({mark!r}).touch()\ntime.sleep({seconds})\n"
-
-
-def slow(project, seconds=30.0):
-    mark = project.parent / "started"
-    echo(project, source=SLOW.format(mark=str(mark), seconds=seconds) + ECHO_SOURCE)
-    return mark
-
-
-def wait_for(path, seconds=30):
-    end = time.monotonic() + seconds
-    while not path.exists():
-        assert time.monotonic() < end, f"{path} never came"
-        time.sleep(0.02)
-
-
-def children(pid):
-    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False)
-    return [int(line) for line in found.stdout.split()]
-
-
-def alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def gone(pids, seconds=2):
-    end = time.monotonic() + seconds
-    while any(alive(pid) for pid in pids) and time.monotonic() < end:
-        time.sleep(0.02)
-    return not any(alive(pid) for pid in pids)
-
-
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130)])
-def test_an_interrupt_ends_everything_within_two_seconds(project, command, sent, code):
-    mark = slow(project)
-    process = command("build", "--no-validate")
-    wait_for(mark)
-    workers = children(process.pid)
-    start = time.monotonic()
-    process.send_signal(sent)
-    _, err = process.communicate(timeout=20)
-    assert time.monotonic() - start < 2
-    assert process.returncode == code
-    assert "interrupted; what was finished is kept" in err
-    assert "Traceback" not in err
-    assert gone(workers)
-    assert not repository(project).exists()
-
-
-def test_a_killed_build_leaves_no_worker_and_the_next_one_finishes(project, command, built):
-    mark = slow(project)
-    process = command("build", "--no-validate")
-    wait_for(mark)
-    workers = children(process.pid)
-    process.kill()
-    process.communicate()
-    assert gone(workers)
-    echo(project)
-    assert built().changed
-
-
-def test_two_builds_at_once_do_each_action_once(project, command):
-    mark = slow(project, seconds=1.0)
-    first = command("build", "--no-validate", "--json")
-    wait_for(mark)
-    second = command("build", "--no-validate", "--json")
-    one, _ = first.communicate(timeout=60)
-    two, err = second.communicate(timeout=60)
-    assert (first.returncode, second.returncode) == (0, 0)
-    assert "waiting for it" in err
-    assert json.loads(one)["ran"]
-    assert json.loads(two)["ran"] == []
-
-
-def test_a_full_disk_says_so_and_loses_nothing(project, tmp_path, command, monkeypatch):
-    small = tmp_path / "small"
-    small.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(small)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("a small file system can be mounted by root only")
-    try:
-        monkeypatch.setenv("TRITON_BUILDER_CACHE", str(small))
-        big = "def files():\n    return {'big': bytes(2_000_000)}\n"
-        folder = echo(project, source=big + ECHO_SOURCE)
-        spec = folder / "model.yaml"
-        spec.write_text(spec.read_text() + "files: source.py:files\n")
-        process = command("build", "--no-validate")
-        _, err = process.communicate(timeout=60)
-        assert process.returncode == 1
-        assert "the disk is full" in err
-        assert "TRITON_BUILDER_CACHE" in err
-        assert "Traceback" not in err
-        assert not repository(project).exists()
-    finally:
-        subprocess.run(["umount", "-l", str(small)], check=True)
 
 
 def test_a_manifest_survives_its_own_encoding(project, built):
