@@ -1,9 +1,13 @@
 """The command where it has less than usual: no home, no streams, no network, no room to start."""
 
 import errno
+import fcntl
+import json
 import os
 import subprocess
 import sys
+import termios
+import time
 
 import pytest
 
@@ -46,6 +50,28 @@ def test_builds_where_streams_are_closed(shell, tmp_path, closed):
 def test_a_reader_who_has_gone_is_no_traceback(shell):
     assert shell("$TB plan --target none --json | true; exit ${PIPESTATUS[0]}").returncode == 2
     assert shell("$TB plan --target none 2>&1 | true; exit ${PIPESTATUS[0]}").returncode == 2
+
+
+SMALLEST = 4096
+"""Bytes of a pipe."""
+
+
+def fill(pipe):
+    """How many bytes wait in a pipe."""
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
+def test_a_slow_reader_who_would_not_have_us_wait_gets_all_of_it():
+    ours, theirs = os.pipe()
+    os.set_blocking(theirs, False)
+    fcntl.fcntl(theirs, fcntl.F_SETPIPE_SZ, SMALLEST)
+    with subprocess.Popen([sys.executable, "-m", "builder", "schema"], stdout=theirs) as command:
+        os.close(theirs)
+        while command.poll() is None and fill(ours) < SMALLEST:
+            time.sleep(0.01)
+        with os.fdopen(ours) as read:
+            json.load(read)
+    assert command.returncode == 0
 
 
 NOBODY = """

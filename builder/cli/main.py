@@ -104,10 +104,14 @@ def main() -> NoReturn:
 
 
 def _open_streams() -> None:
-    """What the caller has closed is nowhere, and not the next file that is opened."""
+    """What the caller has closed is nowhere, and not the next file that is opened.
+
+    What he would not have us wait for is waited for: Python drops what finds no room there.
+    """
     for number in range(3):
         try:
-            os.fstat(number)
+            if not os.get_blocking(number):
+                os.set_blocking(number, True)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
             os.set_inheritable(number, True)  # noqa: FBT003 - workers have none of their own either
