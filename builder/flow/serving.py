@@ -36,7 +36,8 @@ def serving(
         WorkFailedError: it does not become live.
     """
     if context.urls or context.target.server == "remote":
-        from builder.servers.remote import Reach, RemoteServer
+        from builder.servers.reach import Reach
+        from builder.servers.remote import RemoteServer
 
         reach = Reach.told(context.urls, (context.target.url,) if context.target.url else ())
         expected = release(context.target.triton)

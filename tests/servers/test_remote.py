@@ -13,7 +13,8 @@ from builder.errors import InputError, MissingError, WorkFailedError
 from builder.servers.embedded.server import EmbeddedServer
 from builder.servers.launch import Launch
 from builder.servers.ports import HOST, pick
-from builder.servers.remote import Reach, RemoteServer, addresses
+from builder.servers.reach import Reach, addresses
+from builder.servers.remote import RemoteServer
 from builder.triton.releases import release
 from builder.validation.live import validate
 from builder.validation.probes import IDENTITY, probes
