@@ -49,7 +49,14 @@ def ask(job: Job, script: Path, *arguments: Path, result: Path, about: str) -> d
     result.unlink(missing_ok=True)
     command = [str(job.runtime), "-I", str(script), *map(str, arguments)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",  # C++ may have printed anything
+            timeout=SECONDS,
+            check=False,
+        )
     except subprocess.TimeoutExpired as error:
         raise WorkFailedError(
             f"ONNX Runtime {version} did not answer within {SECONDS} s",

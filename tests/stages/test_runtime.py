@@ -1,9 +1,14 @@
 """What is a refusal of ONNX Runtime's, and what is not."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from builder.errors import WorkFailedError
 from builder.stages import artifact, runtime
+from builder.stages.job import Job
 from tests.stages import graphs
 from tests.stages.graphs import X, Y, helper
 
@@ -26,3 +31,12 @@ def test_too_little_memory_is_not():
 def test_a_file_that_is_not_there_is_not(tmp_path):
     with pytest.raises(FileNotFoundError), runtime.refusals():
         np.load(tmp_path / "none.npy")
+
+
+def test_words_that_are_no_text_are_told_all_the_same(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("import sys\nsys.stderr.buffer.write(b'gone: \\xff\\n')\nsys.exit(3)\n")
+    job = Job({"onnxruntime": "1"}, {}, tmp_path, tmp_path, "x", runtime=Path(sys.executable))
+    with pytest.raises(WorkFailedError, match="not by its doing") as caught:
+        runtime.ask(job, script, result=tmp_path / "result.json", about="the model")
+    assert caught.value.found == "gone: \N{REPLACEMENT CHARACTER}"
