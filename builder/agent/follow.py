@@ -1,4 +1,4 @@
-"""The agent's loop: look where the channel stands, see that what is served is sound, move.
+"""The agent's loop: look where the channel stands, see that what is served is sound, have it move.
 
 Whatever goes wrong, what was good is served on, or again. A release that was refused is not tried
 again until the channel moves; a store that is away, and a disk that is full, are tried again, less
@@ -18,10 +18,10 @@ from builder.agent import plan as plans
 from builder.agent.backoff import Backoff
 from builder.agent.keep import Keeper
 from builder.agent.memory import Memory, unready
+from builder.agent.moves import Moves
 from builder.agent.pulls import Pulls
 from builder.agent.refused import RefusedReleaseError
 from builder.agent.rehearsal import Rehearsal
-from builder.agent.state import Refusal
 from builder.agent.switch import Switch
 from builder.agent.tell import short
 from builder.errors import BuilderError, MissingError, WorkFailedError
@@ -83,7 +83,7 @@ class Follower:
         self._options = options
         self._memory = memory = Memory(home)
         self._switch = Switch(home, triton, fresh=memory.fresh, say=tell.say, **within)
-        self._rehearsal = Rehearsal(home, triton, say=tell.say, **within)
+        rehearsal = Rehearsal(home, triton, say=tell.say, **within)
         self._keeper = Keeper(
             memory,
             triton,
@@ -98,7 +98,18 @@ class Follower:
         self._settled = False
         self._looks = Backoff(options.interval)
         self._pulls = Pulls(home, source, memory, tell, options.interval)
-        self._returns = Backoff(options.interval)
+        self._moves = Moves(
+            home,
+            source,
+            memory,
+            self._pulls,
+            self._switch,
+            rehearsal if options.rehearse else None,
+            self._keeper,
+            tell,
+            Backoff(options.interval),
+            self._show,
+        )
         self.stop = threading.Event()
 
     def ready(self) -> tuple[bool, str]:
@@ -199,25 +210,25 @@ class Follower:
 
     def _care(self) -> None:
         """What is served comes first, then what shall be."""
-        if self._memory.state.moving and not self._resumed():
+        if self._memory.state.moving and not self._moves.resumed():
             return
         tree = self._home.current()
-        if tree is None:
-            self._begin()
+        if tree is None and self._position:
+            self._moves.begin(self._position)
             tree = self._home.current()
         if tree is None:
             return
         sound = self._keeper.sound(tree)
         if sound:
             self._found_good(tree)
-        elif self._keeper.wrong and self._left(tree):
+        elif self._keeper.wrong and self._moves.left(tree, self._position):
             return
         if self._position is None or not self._wanted(self._position, tree):
             return
         if sound:
-            self._move(self._position, tree)
+            self._moves.move(self._position, tree)
         elif not self._memory.state.good or time.monotonic() - self._keeper.seen > GIVEN_UP:
-            self._begin()
+            self._moves.begin(self._position)
 
     def _found_good(self, tree: Tree) -> None:
         """What has to be done once for what is served, and proven."""
@@ -239,134 +250,6 @@ class Follower:
             and not self._memory.state.refuses(position)
             and self._pulls.due()
         )
-
-    # --- where nothing good is served --------------------------------------------------
-
-    def _begin(self) -> None:
-        """Puts the channel's release in place where nothing good is served that could be lost."""
-        position = self._position
-        if position is None or self._memory.state.refuses(position):
-            return
-        try:
-            with self._tell.part("pulling"):
-                fetched = self._pulls.tree(position.release)
-        except RefusedReleaseError as e:
-            self._refuse(position, e)
-            return
-        if fetched:
-            self._put(fetched)
-            self._source.settle()
-
-    def _left(self, tree: Tree) -> bool:
-        """Leaves a release that was put in place unseen, and is not sound, for the good one."""
-        state, position = self._memory.state, self._position
-        if not state.good or state.good == tree.release:
-            return False
-        if position and position.release == tree.release:
-            text = "; ".join(f"{m} {reason}".strip() for m, reason in self._keeper.wrong.items())
-            self._refuse(position, RefusedReleaseError("probe", text))
-        good = self._pulls.good()
-        if good:
-            self._put(good)
-        return True
-
-    def _put(self, tree: Tree) -> None:
-        self._memory.proven = False
-        self._switch.put(tree)
-        self._keeper.doubt = set(tree.models)
-        self._tell.say(f"{short(tree.release)} is in place", "placed", release=tree.release)
-
-    # --- moving ------------------------------------------------------------------------
-
-    def _move(self, position: Position, tree: Tree) -> None:
-        """Brings the server to the channel's release, or refuses that."""
-        started = time.monotonic()
-        release = position.release
-        said = f"the channel is at {short(release)}, {short(tree.release)} is served"
-        self._tell.say(said, "moving", release=release)
-        try:
-            with self._tell.part("pulling"):
-                fetched = self._pulls.tree(release)
-            if fetched is None:
-                return
-            changed = plans.plan(fetched.models, [tree.models]).load
-            if self._options.rehearse and changed:
-                with self._tell.part("rehearsing"):
-                    known = set(self._memory.state.proven)
-                    self._rehearsal.run(fetched, tree.models, changed, known)
-            self._memory.remember(moving=release)
-            self._memory.served = (tree, fetched)
-            with self._tell.part("moving"):
-                self._switch.forth(fetched, tree)
-        except RefusedReleaseError as e:
-            self._refuse(position, e)
-            return
-        except UnreachableError as e:  # before anything of it was tried
-            self._keeper.down(e)
-            return
-        self._memory.remember(good=release, moving="", refused=None)
-        self._memory.prove(plans.proofs(self._keeper.version, fetched.models))
-        self._memory.served = (fetched.at(self._home.folder),)
-        self._keeper.proved()
-        self._tell.metrics.add("moves_total")
-        self._show()
-        seconds = round(time.monotonic() - started, 3)
-        said = f"serving {short(release)}, moved in {seconds:.1f} s"
-        self._tell.say(said, "serving", release=release, seconds=seconds)
-        self._home.tidy()
-        self._source.settle()
-
-    def _refuse(self, position: Position, error: RefusedReleaseError) -> None:
-        """Remembers not to try it again, and goes back, where it has gone anywhere."""
-        self._tell.metrics.add("failures_total", reason=error.reason)
-        said = f"{short(position.release)} is refused: {error.text}"
-        self._tell.say(said, "refused", release=position.release, reason=error.reason)
-        refusal = Refusal(position, error.reason, error.text, round(time.time(), 3))
-        self._memory.remember(refused=refusal)
-        if self._memory.state.moving:
-            self._back(set(self._switch.reached))
-        else:
-            self._home.tidy(self._memory.state.good)
-
-    # --- back --------------------------------------------------------------------------
-
-    def _resumed(self) -> bool:
-        """Whether a move that an agent died in, or a way back that failed, is done with."""
-        if not self._memory.state.good:
-            self._memory.remember(moving="")
-            current = self._home.current()
-            self._keeper.doubt = set(current.models) if current else set()
-            return True
-        if not self._returns.due():
-            return False
-        said = f"the move to {short(self._memory.state.moving)} was not finished"
-        self._tell.say(said, "resuming", release=self._memory.state.moving)
-        return self._back(None)
-
-    def _back(self, reached: set[str] | None) -> bool:
-        """Back to the last good release; False where it must be tried again."""
-        good = self._pulls.good()
-        if good is None:
-            return False
-        try:
-            with self._tell.part("returning"):
-                self._switch.back(good, self._memory.other(), reached)
-        except UnreachableError as e:
-            self._keeper.down(e)
-            return False
-        except RefusedReleaseError as e:
-            self._tell.failed("back", f"{short(good.release)} is not all loaded again: {e.text}")
-            self._memory.proven = False
-            self._returns.failed()
-            return False
-        self._returns.reset()
-        self._keeper.ask_soon()
-        self._memory.remember(moving="")
-        self._memory.served = (good.at(self._home.folder),)
-        said = f"serving {short(good.release)} again"
-        self._tell.say(said, "serving", release=good.release)
-        self._home.tidy()
-        return True
 
     def _show(self) -> None:
         """Tells the metrics how things are."""
