@@ -12,16 +12,16 @@ import re
 import secrets
 import socket
 import subprocess
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from builder.errors import BuilderError, InputError, MissingError, WorkFailedError
-from builder.servers import causes, gpus, options, version
+from builder.servers import causes, gpus, version
 from builder.servers import log as logs
 from builder.servers import ports as port_numbers
-from builder.servers.containers import folders, inside, isolation, owner
-from builder.servers.containers.isolation import REPOSITORIES, Wanted
-from builder.servers.containers.trouble import NOT_SHARED, trouble
+from builder.servers.containers import inside, owner
+from builder.servers.containers.creation import PORTS, Creation
+from builder.servers.containers.trouble import trouble
 from builder.servers.endings import MEMORY, ending
 from builder.servers.endpoint import Endpoint, RefusedError, UnreachableError
 from builder.servers.guard import Guard
@@ -41,9 +41,6 @@ if TYPE_CHECKING:
     Program = subprocess.Popen[bytes]
 
 KEEPER = Path(__file__).with_name("keeper.py")
-PORTS = (8000, 8001, 8002)
-"""Inside: HTTP, gRPC, metrics."""
-ANYWHERE = "0.0.0.0"  # noqa: S104 - inside; outside, the engine publishes it where it is told
 ABSENT = ("no such container", "no container with", "no such object")
 SETTLING = 2.0
 """Seconds that the engine's programs may take to notice that a container has ended."""
@@ -170,7 +167,16 @@ class ContainerServer(StartedServer):
         self._host = self.engine.address
         self._removal = Output()
         self.guard = Guard(KEEPER, self._order(), self._removal.file)
-        self._create()
+        Creation(
+            self.engine,
+            self.image,
+            self.container,
+            self.repositories,
+            self.launch,
+            self._limits,
+            self._gpu,
+            self._about(),
+        ).make()
         started = self.engine.attempt("start", self.container)
         if started.code:
             self._refuse_memory(self._state())
@@ -204,74 +210,6 @@ class ContainerServer(StartedServer):
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-
-    def _create(self) -> None:
-        """By mounts where the engine sees this machine's folders; else what they hold is copied."""
-        if not self.engine.host and isolation.mountable(self.repositories):
-            done = self.engine.attempt(*self._arguments(copied=False))
-            if not done.code:
-                return
-            if not any(words in done.err.lower() for words in NOT_SHARED):
-                raise trouble(self.engine.kind, done, **self._about())
-            owner.remove(self.engine, self.container)
-        done = self.engine.attempt(*self._arguments(copied=True))
-        if done.code:
-            raise trouble(self.engine.kind, done, **self._about())
-        into = f"{self.container}:{REPOSITORIES}"
-        as_it_is = (
-            ["--archive=false"] if self.engine.kind == "podman" else []
-        )  # else the user's own
-        done = self.engine.attempt(
-            "cp",
-            *as_it_is,
-            "-",
-            into,
-            seconds=None,
-            feed=lambda pipe: folders.pack(self.repositories, pipe),
-        )
-        if done.code:
-            raise trouble(self.engine.kind, done, **self._about())
-
-    def _arguments(self, *, copied: bool) -> list[str]:
-        places = [PurePosixPath(REPOSITORIES, str(n)) for n in range(len(self.repositories))]
-        command = options.options(
-            places,
-            ANYWHERE,
-            PORTS,
-            self.launch,
-            gpu=self._gpu,
-        )
-        wanted = Wanted(
-            name=self.container,
-            image=self.image.id,
-            labels={owner.LABEL: owner.Owner.me().label},
-            command=["tritonserver", *command],
-            publish=self._published_on(),
-            ports=dict(zip(PORTS, self.launch.ports or (None, None, None), strict=True)),
-            folders={str(p): f for p, f in zip(places, self.repositories, strict=True)},
-            copied=copied,
-            user=isolation.user(
-                (os.geteuid(), os.getegid()),
-                rootless=self.engine.rootless,
-                copied=copied,
-                readable=copied or all(map(folders.readable, self.repositories)),
-            ),
-            limits=self._limits,
-            gpu=self._gpu,
-        )
-        return isolation.arguments(self.engine.kind, wanted)
-
-    def _published_on(self) -> str:
-        """The engine's own address, so that nobody else's interface has the ports."""
-        try:
-            return socket.gethostbyname(self._host)
-        except OSError as e:
-            raise MissingError(
-                "the engine's machine has no address",
-                where=self.engine.host,
-                found=e,
-                fix="check the name, or use an engine of this machine",
-            ) from e
 
     def _refuse_memory(self, state: str) -> None:
         """Raises WorkFailedError where a container has ended for want of memory."""
