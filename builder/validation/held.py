@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from builder.servers.server import Server
+
+
+SETTLING = 2.0
+"""Seconds after which nobody waits any more for what may still be given back."""
+TICK, STEADY = 0.1, 2
+"""Seconds between two looks, and how many must find nothing given back."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +32,22 @@ class Held:
     def by(cls, server: Server) -> Self:
         """What a server holds now."""
         return cls(server.memory() or None, server.gpu_memory())
+
+    @classmethod
+    def settled(cls, server: Server) -> Self:
+        """What a server holds once it gives nothing back any more: processes may still be ending.
+
+        What they still held before a load would hide what the load has left.
+        """
+        end = time.monotonic() + SETTLING
+        held, steady = cls.by(server), 0
+        while steady < STEADY and time.monotonic() < end:
+            time.sleep(TICK)
+            now = cls.by(server)
+            grown = now.since(held)
+            steady = 0 if min(grown.host or 0, grown.gpu or 0) < 0 else steady + 1
+            held = now
+        return held
 
     def since(self, before: Held) -> Held:
         """What has been added; less than nothing where some was given back."""

@@ -52,7 +52,7 @@ def leaks(server: Server, client: Client, subject: Subject) -> Finding | None:
     added = Held.by(server).since(empty)
     client.unload(subject.name)
     client.await_unloaded(subject.name)
-    first = after = Held.by(server)
+    first = after = Held.settled(server)
     loads, worst = 0, None
     for _ in range(ROUNDS):
         before = after
@@ -61,11 +61,11 @@ def leaks(server: Server, client: Client, subject: Subject) -> Finding | None:
             client.unload(subject.name)
             client.await_unloaded(subject.name)
         loads += LOADS
-        after = Held.by(server)
+        after = Held.settled(server)
         worst = _worst(before, after, added)
         if worst:
             time.sleep(SETTLING)
-            after = Held.by(server)
+            after = Held.settled(server)
             worst = _worst(before, after, added)
         if not worst:
             break
