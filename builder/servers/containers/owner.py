@@ -7,6 +7,7 @@ even, or in other containers of this one: what cannot be seen from here is left 
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 LABEL = "triton-builder.owner"
 UNSEEN = -1
+FORMAT = "{{.ID}} {{.Labels}}"
+_OWNED = re.compile(rf"(\w+) .*\b{re.escape(LABEL)}[:=]([^\s/]+/[^\s/]+/\d+/\d+)")
 
 
 @dataclass(frozen=True)
@@ -74,13 +77,30 @@ class Owner:
 
 
 def collect(engine: Engine) -> list[str]:
-    """Removes the containers whose owner is gone; gives their ids. Failing at it fails nothing."""
+    """Removes the containers whose owner is gone; gives their ids. Failing at it fails nothing.
+
+    It goes by the list alone: of a container whose removal was killed, an engine may know no more
+    than what it lists.
+    """
+    listing = ("ps", "--all", "--no-trunc", f"--filter=label={LABEL}", f"--format={FORMAT}")
     try:
-        ids = engine.run("ps", "--all", "--quiet", "--no-trunc", f"--filter=label={LABEL}").split()
-        me = Owner.me()
-        return [id_ for id_ in ids if _left(engine, id_, me) and remove(engine, id_) is None]
+        found, me = owners(engine.run(*listing)), Owner.me()
+        left = [id_ for id_, owner in found.items() if owner.gone(me, _started)]
+        return [id_ for id_ in left if remove(engine, id_) is None]
     except (BuilderError, OSError):
         return []
+
+
+def owners(listed: str) -> dict[str, Owner]:
+    """Whose each container is, by its id; those that are nobody's of ours are left out.
+
+    Args:
+        listed: what an engine wrote in `FORMAT`: podman a Go map of labels, docker and nerdctl
+            `a=b,c=d`.
+    """
+    found = (_OWNED.match(line) for line in listed.splitlines())
+    read = {one[1]: Owner.read(one[2]) for one in found if one}
+    return {id_: owner for id_, owner in read.items() if owner}
 
 
 def remove(engine: Engine, container: str) -> str | None:
@@ -92,16 +112,6 @@ def remove(engine: Engine, container: str) -> str | None:
 def removal(engine: Engine) -> tuple[str, ...]:
     """The command that removes a container at once, with the volume that it was given."""
     return ("rm", "--force", "--volumes", *(("--time=0",) if engine.kind == "podman" else ()))
-
-
-def _left(engine: Engine, container: str, me: Owner) -> bool:
-    try:
-        facts = engine.inspect(container)
-    except BuilderError:  # its owner has just removed it
-        return False
-    label = (facts.get("Config") or {}).get("Labels", {}).get(LABEL, "")
-    owner = Owner.read(label)
-    return owner is not None and owner.gone(me, _started)
 
 
 def _started(pid: int) -> int | None:
