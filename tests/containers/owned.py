@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 from typing import TYPE_CHECKING
 
 from builder.servers.containers.owner import LABEL, Owner
@@ -23,3 +25,12 @@ def containers(engine: Engine, *pids: int) -> list[str]:
         if owner and owner.pid in pids:
             found.append(facts["Name"])
     return found
+
+
+def orphaned_rules(engine: Engine) -> set[str]:
+    """Ids of containers that are no more, and have rules of the firewall that take their ports."""
+    rules = subprocess.run(
+        ["iptables-save"], env=engine.environment, capture_output=True, text=True, check=True
+    ).stdout
+    named = set(re.findall(r'id: \\?"([0-9a-f]{64})', rules))
+    return named - set(engine("ps", "--all", "--quiet", "--no-trunc").split())

@@ -24,7 +24,7 @@ from builder.triton.releases import release
 from builder.validation.live import validate
 from builder.validation.probes import probes
 from tests.containers import docker, images
-from tests.containers.owned import containers
+from tests.containers.owned import containers, orphaned_rules
 from tests.validation.zoo import Zoo
 
 pytest_plugins = ["tests.containers.fixture"]
@@ -378,6 +378,7 @@ def test_a_builder_that_is_killed_at_any_moment_leaves_no_container(
     engine, podman, image, repository, times
 ):
     chance = random.Random(times)  # noqa: S311 - moments
+    others = orphaned_rules(engine)
     command = [sys.executable, "-c", PROGRAM, image.name, str(repository)]
     for _ in range(times):
         with subprocess.Popen(
@@ -389,6 +390,7 @@ def test_a_builder_that_is_killed_at_any_moment_leaves_no_container(
             time.sleep(chance.uniform(0, 1))
         owner.collect(podman)  # as the next run does
         until(lambda pid=parent.pid: containers(engine, pid) == [])
+    until(lambda: not orphaned_rules(engine) - others)
 
 
 def test_what_a_builder_left_that_was_killed_with_its_keeper_goes_with_the_next_run(
